@@ -1,0 +1,177 @@
+//! What all binaries share: flags and environment variables (strings), and what they mean (checked).
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use crate::model::Address;
+
+/// The flags of every service. `#[command(flatten)]` puts them into a service's own.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Args {
+    /// Where to listen, as IP:PORT; port 0 takes a free one [default: the service's own port on 127.0.0.1]
+    #[arg(long, env = "HOMEROOM_LISTEN", value_name = "IP:PORT")]
+    pub listen: Option<String>,
+    /// The address that others reach this instance at, as HOST:PORT [default: where it listens]
+    #[arg(long, env = "HOMEROOM_ADVERTISE", value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// The registry [default: 127.0.0.1:3000]
+    #[arg(long, env = "HOMEROOM_REGISTRY", value_name = "HOST:PORT")]
+    pub registry: Option<String>,
+    /// How long running calls may take to finish when the service is stopped [default: 10s]
+    #[arg(long, env = "HOMEROOM_GRACE", value_name = "DURATION")]
+    pub grace: Option<String>,
+}
+
+/// What a service needs to know to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The address that others reach this instance at; `None` for where it listens.
+    pub advertise: Option<Address>,
+    /// The registry.
+    pub registry: Address,
+    /// How long running calls may take to finish.
+    pub grace: Duration,
+}
+
+/// Where the registry is when nobody says.
+pub const REGISTRY_DEFAULT: &str = "127.0.0.1:3000";
+/// How long a drain takes at most when nobody says.
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(10);
+
+impl Config {
+    /// Checks the flags of a service that listens on `port` when they don't say.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, together.
+    pub fn parse(args: &Args, port: u16) -> Result<Self, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
+        let config = Self {
+            listen: errors.check(
+                "--listen",
+                args.listen.as_deref(),
+                listen,
+                ([127, 0, 0, 1], port).into(),
+            ),
+            advertise: errors.check(
+                "--advertise",
+                args.advertise.as_deref(),
+                |text| address(text).map(Some),
+                None,
+            ),
+            registry: errors.check("--registry", args.registry.as_deref(), address, registry_default()),
+            grace: errors.check("--grace", args.grace.as_deref(), duration, GRACE_DEFAULT),
+        };
+        errors.into_result(config)
+    }
+}
+
+/// The address of [`REGISTRY_DEFAULT`].
+///
+/// # Panics
+/// Never: the constant is an address.
+pub fn registry_default() -> Address {
+    REGISTRY_DEFAULT.parse().expect("the default is an address")
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<String>);
+
+impl ConfigErrors {
+    /// Checks one setting: what it parses to, or `default` when it is not given. What is wrong is kept.
+    pub fn check<T>(
+        &mut self,
+        name: &str,
+        text: Option<&str>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+        default: T,
+    ) -> T {
+        let Some(text) = text else {
+            return default;
+        };
+        parse(text).unwrap_or_else(|allowed| {
+            self.0.push(format!("{name} `{text}` {allowed}"));
+            default
+        })
+    }
+
+    /// Takes over what is wrong with a part, and returns the part if it is sound.
+    pub fn part<T>(&mut self, part: Result<T, Self>) -> Option<T> {
+        part.map_err(|errors| self.0.extend(errors.0)).ok()
+    }
+
+    /// The value, if nothing is wrong.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Reads an IP:PORT to listen on; `localhost` is 127.0.0.1.
+///
+/// # Errors
+/// What is allowed.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
+    let text = text.replace("localhost:", "127.0.0.1:");
+    text.parse()
+        .map_err(|_| "must be IP:PORT, such as 127.0.0.1:3000 or 0.0.0.0:0".to_owned())
+}
+
+/// Reads a HOST:PORT to dial.
+///
+/// # Errors
+/// What is allowed.
+pub fn address(text: &str) -> Result<Address, String> {
+    text.parse().map_err(|error: crate::model::InvalidField| error.allowed)
+}
+
+/// Reads a duration such as `500ms`, `10s` or `1m 30s`.
+///
+/// # Errors
+/// What is allowed.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "must be a duration, such as 500ms or 10s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_given_is_the_documented_default() {
+        let config = Config::parse(&Args::default(), 3002).expect("the defaults are sound");
+        assert_eq!(config.listen, "127.0.0.1:3002".parse().expect("an address"));
+        assert_eq!(config.registry.as_str(), REGISTRY_DEFAULT);
+        assert_eq!(config.grace, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn all_errors_are_reported_together() {
+        let args = Args {
+            listen: Some("here".to_owned()),
+            advertise: Some("0.0.0.0:1".to_owned()),
+            registry: Some("localhost".to_owned()),
+            grace: Some("long".to_owned()),
+        };
+        let errors = Config::parse(&args, 1).expect_err("nothing of it is sound").to_string();
+        for name in [
+            "--listen `here`",
+            "--advertise",
+            "--registry `localhost`",
+            "--grace `long`",
+        ] {
+            assert!(errors.contains(name), "{name} in: {errors}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The words of the mesh as types: names, addresses, registrations, instances, changes.
+//!
+//! Pure, and parsed once at the edge: a value of these types is valid. Must never import a runtime module.
+
+mod convert;
+mod health;
+mod name;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::SystemTime,
+};
+
+pub use self::{
+    convert::duration,
+    health::{Health, HealthCheck, HealthReason, HealthState},
+    name::{Address, InstanceId, ServiceName},
+};
+
+/// A field of a request that cannot be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid {field}: {allowed}")]
+pub struct InvalidField {
+    /// The path of the field in the request, such as `instance.address`.
+    pub field: String,
+    /// What the field allows, as a phrase: "must be ...".
+    pub allowed: String,
+}
+
+impl InvalidField {
+    /// Names a field and what it allows.
+    pub fn new(field: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            allowed: allowed.into(),
+        }
+    }
+
+    /// Puts the path of the message that holds the field before it.
+    #[must_use]
+    pub fn within(mut self, parent: &str) -> Self {
+        self.field = format!("{parent}.{}", self.field);
+        self
+    }
+}
+
+/// A position in the history of the catalog: +1 a change, within one [`Epoch`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+impl Revision {
+    /// The revision of the next change.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// The history that revisions belong to; another one starts over. Compared for equality only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Epoch(pub u64);
+
+/// The number that fences one registration from an older one of the same id. Rises with every registration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub u64);
+
+macro_rules! display_number {
+    ($($name:ident),*) => {$(
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+display_number!(Revision, Epoch, Incarnation);
+
+/// Names an instance. Ordered by service, then id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceKey {
+    /// The service.
+    pub service: ServiceName,
+    /// The id within the service.
+    pub id: InstanceId,
+}
+
+impl InstanceKey {
+    /// Parses both parts.
+    ///
+    /// # Errors
+    /// The field (`service` or `id`) that is not valid.
+    pub fn parse(service: &str, id: &str) -> Result<Self, InvalidField> {
+        Ok(Self {
+            service: ServiceName::parse("service", service)?,
+            id: InstanceId::parse("id", id)?,
+        })
+    }
+}
+
+impl std::fmt::Display for InstanceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.service, self.id)
+    }
+}
+
+/// What a registrant says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// Its name.
+    pub key: InstanceKey,
+    /// Where it listens.
+    pub address: Address,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Its own version; empty when not given.
+    pub version: String,
+    /// Where it runs; empty when not given.
+    pub zone: String,
+    /// Its share of the calls, relative to others: 1 to [`Registration::WEIGHT_MAX`].
+    pub weight: u32,
+    /// What it wants clients to know.
+    pub metadata: BTreeMap<String, String>,
+    /// The services that it calls.
+    pub required_services: BTreeSet<ServiceName>,
+    /// How it is to be probed.
+    pub health_check: HealthCheck,
+}
+
+impl Registration {
+    /// The weight of an instance that gives none.
+    pub const WEIGHT_DEFAULT: u32 = 100;
+    /// Leaves room for the sum of 400,000 instances in 32 bits, which is what stock balancers add up in.
+    pub const WEIGHT_MAX: u32 = 10_000;
+    /// Version and zone are labels for people and pickers, not documents.
+    pub const LABEL_CHARS_MAX: usize = 64;
+    /// Every watcher holds all metadata, so it has to stay small.
+    pub const METADATA_PAIRS_MAX: usize = 64;
+    /// Keys and values together.
+    pub const METADATA_SIZE_BYTES_MAX: usize = 16 * 1024;
+    /// More than an instance can sensibly wait for.
+    pub const REQUIRED_SERVICES_MAX: usize = 64;
+}
+
+/// One running process of a service, as the catalog holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// What the registrant said.
+    pub registration: Arc<Registration>,
+    /// The number of the registration.
+    pub incarnation: Incarnation,
+    /// The revision of the last change.
+    pub revision: Revision,
+    /// What the registry knows of its health.
+    pub health: Health,
+}
+
+impl Instance {
+    /// The instance's name.
+    pub fn key(&self) -> &InstanceKey {
+        &self.registration.key
+    }
+
+    /// Whether it takes new requests.
+    pub fn is_serving(&self) -> bool {
+        self.health.state == HealthState::Serving
+    }
+
+    /// What this instance adds to the hash of a view: FNV-1a (64 bits) of `service NUL id NUL revision`.
+    ///
+    /// The hash of a view is the wrapping sum over its instances, as `WatchServicesResponse.view_hash` documents it.
+    pub fn view_hash(&self) -> u64 {
+        let revision = self.revision.to_string();
+        let key = self.key();
+        [key.service.as_str(), "\0", key.id.as_str(), "\0", &revision]
+            .iter()
+            .flat_map(|part| part.bytes())
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            })
+    }
+}
+
+/// What makes a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A new instance was registered.
+    Registered,
+    /// A registration replaced an older one of the same id.
+    Replaced,
+    /// A probe was refused, silent, or answered that the instance is not serving.
+    ProbeFailed,
+    /// A probe succeeded, for the first time or again.
+    Recovered,
+    /// A drain hid the instance.
+    Drained,
+    /// The instance was deregistered.
+    Deregistered,
+    /// The registry removed the instance after it had been unreachable for too long.
+    Evicted,
+}
+
+/// One change of the catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The revision that it made.
+    pub revision: Revision,
+    /// When it was made.
+    pub time: SystemTime,
+    /// What made it.
+    pub cause: Cause,
+    /// The cause in words.
+    pub detail: String,
+    /// Who made it: the address of the caller, or `registry`.
+    pub actor: Arc<str>,
+    /// The instance before it; `None` when it is new.
+    pub before: Option<Arc<Instance>>,
+    /// The instance after it; `None` when it was removed.
+    pub after: Option<Arc<Instance>>,
+}
+
+impl Change {
+    /// The instance that changed.
+    ///
+    /// # Panics
+    /// When there is one neither before nor after, which no change is made with.
+    pub fn key(&self) -> &InstanceKey {
+        self.after
+            .as_ref()
+            .or(self.before.as_ref())
+            .expect("a change has an instance before or after it")
+            .key()
+    }
+}
+
+#[cfg(test)]
+mod tests;
