@@ -19,6 +19,9 @@ pub struct Args {
     /// How long running calls may take to finish when the service is stopped [default: 10s]
     #[arg(long, env = "HOMEROOM_GRACE", value_name = "DURATION")]
     pub grace: Option<String>,
+    /// What goes to Log, as a level or a list such as `info,grades=debug` [default: info]
+    #[arg(long, env = "HOMEROOM_LOG_LEVEL", value_name = "LEVELS")]
+    pub log_level: Option<String>,
 }
 
 /// What a service needs to know to run.
@@ -32,6 +35,14 @@ pub struct Config {
     pub registry: Address,
     /// How long running calls may take to finish.
     pub grace: Duration,
+    /// What goes to Log; `None` for the default.
+    pub log_levels: Option<String>,
+}
+
+impl AsRef<Self> for Config {
+    fn as_ref(&self) -> &Self {
+        self
+    }
 }
 
 /// Where the registry is when nobody says.
@@ -61,6 +72,12 @@ impl Config {
             ),
             registry: errors.check("--registry", args.registry.as_deref(), address, registry_default()),
             grace: errors.check("--grace", args.grace.as_deref(), duration, GRACE_DEFAULT),
+            log_levels: errors.check(
+                "--log-level",
+                args.log_level.as_deref(),
+                |text| levels(text).map(Some),
+                None,
+            ),
         };
         errors.into_result(config)
     }
@@ -144,6 +161,16 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "must be a duration, such as 500ms or 10s".to_owned())
 }
 
+/// Checks levels of [`crate::telemetry::init`].
+///
+/// # Errors
+/// What is allowed.
+pub fn levels(text: &str) -> Result<String, String> {
+    text.parse::<tracing_subscriber::filter::Targets>()
+        .map(|_| text.to_owned())
+        .map_err(|_| "must be a level or a list, such as info or info,grades=debug".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +190,7 @@ mod tests {
             advertise: Some("0.0.0.0:1".to_owned()),
             registry: Some("localhost".to_owned()),
             grace: Some("long".to_owned()),
+            log_level: Some("a=b=c".to_owned()),
         };
         let errors = Config::parse(&args, 1).expect_err("nothing of it is sound").to_string();
         for name in [

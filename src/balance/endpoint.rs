@@ -1,0 +1,151 @@
+//! One address that calls go to: its connection, its load, and whether it is to be left alone for a while.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    backoff::Backoff,
+    model::{Address, Revision},
+    transport::{ConnectError, Connection},
+};
+
+/// How long a dial may take: a host that needs longer is no better than one that is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an endpoint that cannot be reached is left alone, at first and at most.
+const EJECTION_FIRST: Duration = Duration::from_millis(200);
+const EJECTION_MAX: Duration = Duration::from_secs(10);
+
+/// An address that calls go to.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) address: Address,
+    outstanding: AtomicUsize,
+    /// Held while dialling, so that one dial serves all calls that wait for it. Taken before `ejection`.
+    connection: tokio::sync::Mutex<Option<Connection>>,
+    ejection: Mutex<Ejection>,
+}
+
+#[derive(Debug)]
+struct Ejection {
+    /// The registration that the ejection is about: another one starts with a clean slate.
+    revision: Revision,
+    until: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Endpoint {
+    pub(super) fn new(address: Address, revision: Revision) -> Self {
+        let backoff = Backoff::new(EJECTION_FIRST, EJECTION_MAX);
+        Self {
+            address,
+            outstanding: AtomicUsize::new(0),
+            connection: tokio::sync::Mutex::new(None),
+            ejection: Mutex::new(Ejection {
+                revision,
+                until: None,
+                backoff,
+            }),
+        }
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// Whether it failed lately. News of it from the registry (another revision) end an ejection.
+    pub(super) fn is_ejected(&self, revision: Revision, now: Instant) -> bool {
+        let mut ejection = self.ejection();
+        if ejection.revision != revision {
+            ejection.revision = revision;
+            ejection.until = None;
+            ejection.backoff.reset();
+        }
+        ejection.until.is_some_and(|until| now < until)
+    }
+
+    /// The open connection, or a new one. Cancel safe.
+    pub(super) async fn connection(&self) -> Result<Connection, ConnectError> {
+        let asked = Instant::now();
+        let mut connection = self.connection.lock().await;
+        if let Some(open) = connection.as_ref().filter(|open| !open.is_closed()) {
+            return Ok(open.clone());
+        }
+        // The dial that this call waited for has failed: so would another one.
+        if self
+            .ejection()
+            .until
+            .is_some_and(|until| asked < until && Instant::now() > asked + CONNECT_TIMEOUT)
+        {
+            return Err(ConnectError::Silent("it was silent just now".to_owned()));
+        }
+        match Connection::open(&self.address, CONNECT_TIMEOUT).await {
+            Ok(open) => {
+                self.recovered();
+                Ok(connection.insert(open).clone())
+            }
+            Err(error) => {
+                self.eject();
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends when the connection that is open now ends; at once when there is none. Cancel safe.
+    pub(super) async fn disconnected(&self) {
+        let open = self.connection.lock().await.clone();
+        if let Some(open) = open {
+            open.ended().await;
+        }
+    }
+
+    fn eject(&self) {
+        let mut ejection = self.ejection();
+        let delay = ejection.backoff.next_delay();
+        ejection.until = Some(Instant::now() + delay);
+    }
+
+    fn recovered(&self) {
+        let mut ejection = self.ejection();
+        ejection.until = None;
+        ejection.backoff.reset();
+    }
+
+    /// A panic elsewhere cannot leave the few fields in a bad state.
+    fn ejection(&self) -> MutexGuard<'_, Ejection> {
+        self.ejection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a call as outstanding until it is dropped, which is when its answer has been read or given up.
+#[derive(Debug)]
+pub(super) struct Outstanding(Arc<Endpoint>);
+
+impl Outstanding {
+    pub(super) fn start(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.outstanding.fetch_add(1, Ordering::Relaxed);
+        Self(endpoint.clone())
+    }
+}
+
+impl Drop for Outstanding {
+    fn drop(&mut self) {
+        self.0.outstanding.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A response body that keeps its call outstanding.
+pub(super) fn counted(body: tonic::body::Body, outstanding: Outstanding) -> tonic::body::Body {
+    use http_body_util::BodyExt;
+    tonic::body::Body::new(Pin::new(Box::new(body)).map_frame(move |frame| {
+        let _until_the_body_is_dropped = &outstanding;
+        frame
+    }))
+}

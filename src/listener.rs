@@ -1,0 +1,292 @@
+//! The one accept loop of every server: HTTP/2 with limits on everything that a peer can make grow.
+//!
+//! tonic's own server passes "no limit" where hyper has safe defaults, so connections are served by hyper here and
+//! tonic only routes. Must never know what it serves.
+
+mod greeting;
+mod message_size;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, server::conn::http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tonic::{body::Body, service::Routes};
+use tower_service::Service;
+
+use self::{greeting::Greeting, message_size::MessageSize};
+use crate::{
+    shutdown::Shutdown,
+    telemetry::context::{Context, InheritingExecutor, TraceContext, inherit},
+};
+
+/// What peers can make a server hold. At each limit the peer is made to wait or is refused; nobody else notices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once; further ones wait in the kernel's backlog. Default 10,000: some 20 KiB each.
+    pub connections: usize,
+    /// Calls at once on a connection; HTTP/2 makes the peer queue further ones. Default 1,024: a proxy or a channel
+    /// that carries many watches needs hundreds.
+    pub streams: u32,
+    /// Streams that a peer has reset before they were handled, beyond which the connection is closed (CVE-2023-44487).
+    pub pending_resets: usize,
+    /// Streams that the server has reset for the peer's errors, beyond which the connection is closed
+    /// (CVE-2025-8671).
+    pub error_resets: usize,
+    /// The metadata of one call. Default 16 KiB.
+    pub header_list_size_bytes: u32,
+    /// One message from a peer. Default 4 MiB, as other gRPC servers have it; RESOURCE_EXHAUSTED beyond.
+    pub message_size_bytes: usize,
+    /// What waits to be sent on one stream. Default 64 KiB: a slow reader stops its own sender.
+    pub send_buffer_size_bytes: usize,
+    /// How long a peer may take to say that it speaks HTTP/2. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// How long a connection may carry no call before it is closed in good order. Default 15 min.
+    pub idle_timeout: Duration,
+    /// How often a silent peer is pinged, and how long it may take to answer. Default 20 s each.
+    pub keep_alive: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            streams: 1_024,
+            pending_resets: 20,
+            error_resets: 1_024,
+            header_list_size_bytes: 16 * 1024,
+            message_size_bytes: 4 * 1024 * 1024,
+            send_buffer_size_bytes: 64 * 1024,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(15 * 60),
+            keep_alive: Duration::from_secs(20),
+        }
+    }
+}
+
+/// The backlog of connections not yet accepted. The usual 128 stalls a thousand clients that come at once for seconds.
+const BACKLOG: u32 = 4_096;
+/// How long to wait when accepting fails for lack of descriptors or memory: calls that end free them.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Flow-control windows: 1 MiB a stream, 2 MiB a connection, so that one call does not fill a fast link's delay.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+
+/// Binds a listening socket; port 0 takes a free port.
+///
+/// # Errors
+/// When the address is taken or not this machine's.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restarted service must not wait for its old connections to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves until `shutdown`, then lets running calls finish for at most `grace`. Returns how many connections had to be
+/// cut off.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    limits: Limits,
+    shutdown: Shutdown,
+    grace: Duration,
+) -> usize {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let server = Arc::new(Server {
+        routes: routes.prepare(),
+        limits,
+        shutdown,
+    });
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = server.shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            (stream, slot) = accept(&listener, &slots) => {
+                let server = server.clone();
+                connections.spawn(inherit(async move {
+                    server.connection(stream).await;
+                    drop(slot);
+                }));
+            }
+        }
+    }
+    drop(listener);
+    let all_done = async { while connections.join_next().await.is_some() {} };
+    if timeout(grace, all_done).await.is_ok() {
+        return 0;
+    }
+    let cut = connections.len();
+    connections.shutdown().await;
+    cut
+}
+
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
+    let slot = slots
+        .clone()
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, slot),
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot accept connections");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+struct Server {
+    routes: Routes,
+    limits: Limits,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    async fn connection(&self, stream: TcpStream) {
+        // Small messages must not wait for each other. A socket that is already gone fails here and again below.
+        let _ = stream.set_nodelay(true);
+        let Ok(peer) = stream.peer_addr() else {
+            return;
+        };
+        let (io, greeted) = Greeting::new(TokioIo::new(stream));
+        let calls = watch::Sender::new(0_usize);
+        let service = Calls {
+            routes: self.routes.clone(),
+            peer,
+            message_size_bytes: self.limits.message_size_bytes,
+            running: calls.clone(),
+        };
+        let mut connection = std::pin::pin!(self.http2().serve_connection(io, service));
+        let mut handshake = std::pin::pin!(timeout(self.limits.handshake_timeout, greeted));
+        let mut idle = std::pin::pin!(idle(calls.subscribe(), self.limits.idle_timeout));
+        let (mut greeting, mut closing) = (true, false);
+        loop {
+            tokio::select! {
+                _ = &mut connection => return,
+                in_time = &mut handshake, if greeting => {
+                    if in_time.is_err() {
+                        return;
+                    }
+                    greeting = false;
+                }
+                () = self.shutdown.cancelled(), if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut idle, if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    fn http2(&self) -> http2::Builder<InheritingExecutor> {
+        let limits = &self.limits;
+        let mut http2 = http2::Builder::new(InheritingExecutor);
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_pending_accept_reset_streams(limits.pending_resets)
+            .max_local_error_reset_streams(limits.error_resets)
+            .max_header_list_size(limits.header_list_size_bytes)
+            .max_send_buf_size(limits.send_buffer_size_bytes)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .keep_alive_interval(limits.keep_alive)
+            .keep_alive_timeout(limits.keep_alive);
+        http2
+    }
+}
+
+/// Ends when a connection has carried no call for `limit`.
+async fn idle(mut running: watch::Receiver<usize>, limit: Duration) {
+    // The sender lives as long as the connection, which owns this future.
+    while running.wait_for(|calls| *calls == 0).await.is_ok() {
+        if timeout(limit, running.wait_for(|calls| *calls > 0)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The calls of one connection.
+struct Calls {
+    routes: Routes,
+    peer: SocketAddr,
+    message_size_bytes: usize,
+    running: watch::Sender<usize>,
+}
+
+/// Counts a call until its answer has been sent or given up.
+struct Running(watch::Sender<usize>);
+
+impl Running {
+    fn start(calls: &watch::Sender<usize>) -> Self {
+        calls.send_modify(|count| *count += 1);
+        Self(calls.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Calls {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let running = Running::start(&self.running);
+        let trace = match TraceContext::from_headers(request.headers()) {
+            Some(caller) => caller.child(),
+            None => TraceContext::start(),
+        };
+        let mut request = request.map(|body| Body::new(MessageSize::new(body, self.message_size_bytes)));
+        request.extensions_mut().insert(Peer(self.peer));
+        let answer = self.routes.clone().call(request);
+        Box::pin(Context::current().with_trace(trace).scope(async move {
+            let response = answer.await?;
+            Ok(response.map(|body| {
+                Body::new(body.map_frame(move |frame| {
+                    let _until_the_body_is_dropped = &running;
+                    frame
+                }))
+            }))
+        }))
+    }
+}
+
+/// The address that a call comes from, in the extensions of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! The mesh as a client sees it: a registry's address, and channels to services by name.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    balance::Channel,
+    discovery::Discovery,
+    model::{Address, InvalidField, ServiceName},
+};
+
+/// A client of the mesh. Clones share connections and watches.
+#[derive(Debug, Clone)]
+pub struct Mesh {
+    registry: Channel,
+    /// One channel a service, so that everybody in this process shares one watch and its connections. They live as long
+    /// as the mesh: a process calls few services.
+    channels: Arc<Mutex<HashMap<ServiceName, Channel>>>,
+}
+
+impl Mesh {
+    /// The mesh of the registry at this address. Connects when it is first used, and again whenever it has to.
+    pub fn new(registry: Address) -> Self {
+        Self {
+            registry: Channel::fixed(registry),
+            channels: Arc::default(),
+        }
+    }
+
+    /// The channel to the registry itself.
+    pub fn registry(&self) -> Channel {
+        self.registry.clone()
+    }
+
+    /// A channel to the instances of a service, for any generated client.
+    ///
+    /// # Errors
+    /// When it is no service name.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn channel(&self, service: &str) -> Result<Channel, InvalidField> {
+        let name = ServiceName::parse("service", service)?;
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel = channels.entry(name).or_insert_with_key(|name| {
+            let discovery = Discovery::start(self.registry(), vec![name.clone()]);
+            Channel::discovered(service, discovery)
+        });
+        Ok(channel.clone())
+    }
+
+    /// A live view of several services.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn watch(&self, services: Vec<ServiceName>) -> Discovery {
+        Discovery::start(self.registry(), services)
+    }
+}

@@ -1,0 +1,84 @@
+//! A whole service process, from its configuration to its exit code: what every `main` of ours calls.
+
+use std::{fmt::Display, process::ExitCode, time::Duration};
+
+use tokio::net::TcpListener;
+
+use crate::{
+    config::{Config, ConfigErrors},
+    mesh::Mesh,
+    server,
+    shutdown::{self, Shutdown},
+    telemetry::{self, Origin},
+};
+
+/// The exit code for flags that make no sense.
+const EXIT_USAGE: u8 = 2;
+/// How long the last entries may take to reach Log.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs one service until a signal: reports all configuration errors, sets up telemetry and signals, binds, and calls
+/// `run`. Anything that goes wrong is one line on stderr and a non-zero exit code.
+pub fn run<C, E, F>(
+    name: &str,
+    config: Result<C, ConfigErrors>,
+    run: impl FnOnce(C, TcpListener, Shutdown) -> F,
+) -> ExitCode
+where
+    C: AsRef<Config>,
+    E: Display,
+    F: Future<Output = Result<(), E>>,
+{
+    let config = match config {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{name}: {errors}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(run_to_end(name, config, run)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_to_end<C, E, F>(
+    name: &str,
+    config: C,
+    run: impl FnOnce(C, TcpListener, Shutdown) -> F,
+) -> Result<(), String>
+where
+    C: AsRef<Config>,
+    E: Display,
+    F: Future<Output = Result<(), E>>,
+{
+    let shared = config.as_ref();
+    let shutdown = shutdown::on_signals().map_err(|error| error.to_string())?;
+    let listener = server::bind(shared.listen).map_err(|error| error.to_string())?;
+    let listening = listener.local_addr().map_err(|error| error.to_string())?;
+    let mut telemetry = telemetry::init(shared.log_levels.as_deref())?;
+    // The registry finds Log through itself.
+    let registry = if name == "registry" {
+        listening.into()
+    } else {
+        shared.registry.clone()
+    };
+    let log = Mesh::new(registry).channel("log").map_err(|error| error.to_string())?;
+    let origin = Origin {
+        service: name.to_owned(),
+        instance: listening.to_string(),
+    };
+    telemetry.ship(log, origin);
+    eprintln!("{name}: listening on {listening}");
+    let result = run(config, listener, shutdown).await;
+    telemetry.flush(FLUSH_PATIENCE).await;
+    result.map_err(|error| error.to_string())
+}

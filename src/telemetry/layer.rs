@@ -1,0 +1,91 @@
+//! The tracing layer: an event becomes an entry in the queue. Never waits, never writes anywhere itself.
+
+use std::{collections::HashMap, fmt, time::SystemTime};
+
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{Layer, layer::Context as LayerContext};
+
+use super::{Queue, context::Context};
+use crate::proto::log::v1::{Entry, Severity};
+
+/// Longer messages and values are cut here, so that no single event can fill the queue's memory.
+const TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// Puts events into the queue.
+pub(super) struct Queueing {
+    queue: Queue,
+}
+
+impl Queueing {
+    pub(super) fn new(queue: Queue) -> Self {
+        Self { queue }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Queueing {
+    fn on_event(&self, event: &Event<'_>, _: LayerContext<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let context = Context::current();
+        let origin = context.origin.as_deref();
+        let metadata = event.metadata();
+        fields
+            .attributes
+            .insert("target".to_owned(), metadata.target().to_owned());
+        self.queue.push(Entry {
+            time: Some(SystemTime::now().into()),
+            severity: severity(*metadata.level()).into(),
+            service: origin.map(|origin| origin.service.clone()).unwrap_or_default(),
+            instance: origin.map(|origin| origin.instance.clone()).unwrap_or_default(),
+            message: match fields.message {
+                message if message.is_empty() => metadata.name().to_owned(),
+                message => message,
+            },
+            attributes: fields.attributes,
+            trace_id: context.trace.map(|trace| trace.trace_id()).unwrap_or_default(),
+            span_id: context.trace.map(|trace| trace.span_id()).unwrap_or_default(),
+            sequence: 0,
+        });
+    }
+}
+
+fn severity(level: Level) -> Severity {
+    match level {
+        Level::TRACE => Severity::Trace,
+        Level::DEBUG => Severity::Debug,
+        Level::INFO => Severity::Info,
+        Level::WARN => Severity::Warn,
+        Level::ERROR => Severity::Error,
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    attributes: HashMap<String, String>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, mut value: String) {
+        value.truncate(value.floor_char_boundary(TEXT_BYTES_MAX));
+        match field.name() {
+            "message" => self.message = value,
+            name => {
+                self.attributes.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}"));
+    }
+}

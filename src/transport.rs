@@ -1,0 +1,178 @@
+//! One HTTP/2 connection to one address, as a tower service: what probes and balancers are made of.
+//!
+//! It never reconnects: whoever owns it sees its end, and decides.
+
+use std::{
+    fmt, io,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request, Response, Uri, header};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tonic::body::Body;
+use tower_service::Service;
+
+use crate::{model::Address, telemetry::context::InheritingExecutor};
+
+/// Flow-control windows, as the server side has them.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The host answered that nothing listens there, or hung up: the caller should go elsewhere.
+    #[error("connection refused")]
+    Refused(#[source] io::Error),
+    /// Nothing answered in time, or the host cannot be reached or found: it may come back.
+    #[error("{0}")]
+    Silent(String),
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset};
+        match error.kind() {
+            ConnectionRefused | ConnectionReset => Self::Refused(error),
+            _ => Self::Silent(error.to_string()),
+        }
+    }
+}
+
+/// An open connection. Clones share it; it closes when the last one is dropped and its calls have ended.
+#[derive(Clone)]
+pub struct Connection {
+    sender: http2::SendRequest<Body>,
+    authority: HeaderValue,
+    ended: watch::Receiver<Option<String>>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("authority", &self.authority)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Connects within `patience`. Cancel safe.
+    ///
+    /// # Errors
+    /// Whether the host refused or was silent.
+    pub async fn open(address: &Address, patience: Duration) -> Result<Self, ConnectError> {
+        timeout(patience, Self::open_unbounded(address))
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::Silent(format!("no answer in {patience:?}"))))
+    }
+
+    async fn open_unbounded(address: &Address) -> Result<Self, ConnectError> {
+        let stream = TcpStream::connect(address.as_str()).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http2::Builder::new(InheritingExecutor)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| ConnectError::Silent(error.to_string()))?;
+        let (end, ended) = watch::channel(None);
+        // Detached: it ends by itself once every clone is dropped, or the peer hangs up.
+        tokio::spawn(async move {
+            let why = match connection.await {
+                Ok(()) => "closed".to_owned(),
+                Err(error) => describe(&error),
+            };
+            end.send_replace(Some(why));
+        });
+        Ok(Self {
+            sender,
+            authority: HeaderValue::try_from(address.as_str()).expect("an address is a header value"),
+            ended,
+        })
+    }
+
+    /// Waits for the connection's end and tells why it came. Cancel safe.
+    pub async fn ended(&self) -> String {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            // The task was cancelled with its runtime.
+            Err(_) => "closed".to_owned(),
+        }
+    }
+
+    /// Whether a new call would fail at once.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Sends a request, and gives it back when it never left: then it is safe to send it elsewhere.
+    ///
+    /// # Errors
+    /// [`SendError::Unsent`] with the request, or the fault of the connection.
+    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Body>, SendError> {
+        let request = self.absolute(request);
+        match self.sender.try_send_request(request).await {
+            Ok(response) => Ok(response.map(Body::new)),
+            Err(mut error) => Err(match error.take_message() {
+                Some(request) => SendError::Unsent(Box::new(request)),
+                None => SendError::Failed(error.into_error()),
+            }),
+        }
+    }
+
+    /// HTTP/2 sends scheme and authority with every request; generated clients give only a path.
+    fn absolute(&self, mut request: Request<Body>) -> Request<Body> {
+        let path = request.uri().path_and_query().cloned();
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(self.authority.as_bytes())
+            .path_and_query(path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")));
+        *request.uri_mut() = uri.build().expect("an address and a path are a URI");
+        *request.version_mut() = http::Version::HTTP_2;
+        request
+            .headers_mut()
+            .entry(header::TE)
+            .or_insert(HeaderValue::from_static("trailers"));
+        let agent = HeaderValue::from_static(concat!("homeroom/", env!("CARGO_PKG_VERSION")));
+        request.headers_mut().entry(header::USER_AGENT).or_insert(agent);
+        request
+    }
+}
+
+/// Why a request has no response.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The connection was closing: the request never left, and can be sent elsewhere.
+    #[error("the connection was closing")]
+    Unsent(Box<Request<Body>>),
+    /// The connection failed; the request may have been handled.
+    #[error("{}", describe(.0))]
+    Failed(hyper::Error),
+}
+
+/// An error with its causes, which hyper leaves out of its text.
+fn describe(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl Service<Request<Body>> for Connection {
+    type Response = Response<Body>;
+    type Error = SendError;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let mut connection = self.clone();
+        Box::pin(async move { connection.send(request).await })
+    }
+}
