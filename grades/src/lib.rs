@@ -1,1 +1,17 @@
-//! Not written yet.
+//! Grades: students and their grades, the sample of a business service.
+//!
+//! In reading order: [`gradebook`](Student) says what a student and a grade are, and what is valid; `seed` holds the
+//! sample students; `store` keeps them all in one SQLite file; `grpc` translates between the wire and the store;
+//! `error` says what can go wrong, and what the caller does next.
+
+mod error;
+mod gradebook;
+mod grpc;
+mod seed;
+mod store;
+
+pub use self::{
+    error::Error,
+    gradebook::{Grade, GradeKind, RequestId, Student, StudentId},
+    grpc::GradesApi,
+};
