@@ -43,12 +43,37 @@ impl From<io::Error> for ConnectError {
     }
 }
 
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// In good order, by either side.
+    Closed,
+    /// It broke: the peer died, or hung up.
+    Broken(String),
+    /// What the peer said was not HTTP/2.
+    NotHttp2(String),
+}
+
+impl From<hyper::Error> for End {
+    fn from(error: hyper::Error) -> Self {
+        let text = describe(&error);
+        let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
+        let mut http2 = causes.filter_map(|cause| cause.downcast_ref::<h2::Error>());
+        // An error that our side raised: the peer's bytes made no sense.
+        if http2.any(|error| error.is_library() && error.reason().is_some()) {
+            Self::NotHttp2(text)
+        } else {
+            Self::Broken(text)
+        }
+    }
+}
+
 /// An open connection. Clones share it; it closes when the last one is dropped and its calls have ended.
 #[derive(Clone)]
 pub struct Connection {
     sender: http2::SendRequest<Body>,
     authority: HeaderValue,
-    ended: watch::Receiver<Option<String>>,
+    ended: watch::Receiver<Option<End>>,
 }
 
 impl fmt::Debug for Connection {
@@ -83,11 +108,7 @@ impl Connection {
         let (end, ended) = watch::channel(None);
         // Detached: it ends by itself once every clone is dropped, or the peer hangs up.
         tokio::spawn(async move {
-            let why = match connection.await {
-                Ok(()) => "closed".to_owned(),
-                Err(error) => describe(&error),
-            };
-            end.send_replace(Some(why));
+            end.send_replace(Some(connection.await.map_or_else(End::from, |()| End::Closed)));
         });
         Ok(Self {
             sender,
@@ -96,14 +117,12 @@ impl Connection {
         })
     }
 
-    /// Waits for the connection's end and tells why it came. Cancel safe.
-    pub async fn ended(&self) -> String {
+    /// Waits for the connection's end. Cancel safe.
+    pub async fn ended(&self) -> End {
         let mut ended = self.ended.clone();
-        match ended.wait_for(Option::is_some).await {
-            Ok(why) => why.clone().unwrap_or_default(),
-            // The task was cancelled with its runtime.
-            Err(_) => "closed".to_owned(),
-        }
+        let end = ended.wait_for(Option::is_some).await;
+        // Nobody tells any more when the task was cancelled with its runtime.
+        end.ok().and_then(|end| end.clone()).unwrap_or(End::Closed)
     }
 
     /// Whether a new call would fail at once.
@@ -156,6 +175,11 @@ pub enum SendError {
     Failed(hyper::Error),
 }
 
+/// A fault of the connection during a call, for who cannot send the request elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(String);
+
 /// An error with its causes, which hyper leaves out of its text.
 fn describe(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
@@ -164,7 +188,7 @@ fn describe(error: &dyn std::error::Error) -> String {
 
 impl Service<Request<Body>> for Connection {
     type Response = Response<Body>;
-    type Error = SendError;
+    type Error = Fault;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -173,6 +197,6 @@ impl Service<Request<Body>> for Connection {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let mut connection = self.clone();
-        Box::pin(async move { connection.send(request).await })
+        Box::pin(async move { connection.send(request).await.map_err(|error| Fault(error.to_string())) })
     }
 }

@@ -1,1 +1,23 @@
-//! Not written yet.
+//! The registry: which instances of which services are alive, and every change to that.
+//!
+//! In reading order: [`catalog`] decides what a command changes, [`history`] holds the changes, [`store`] is where a
+//! command takes effect, [`watch`] tells those who depend on it, [`probe`] finds out who is alive, [`engine`] takes them
+//! together, [`grpc`] translates.
+
+pub mod catalog;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod grpc;
+pub mod history;
+pub mod probe;
+pub mod store;
+pub mod watch;
+
+mod run;
+
+pub use self::{
+    config::{Args, Config},
+    error::Error,
+    run::run,
+};

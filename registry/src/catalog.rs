@@ -1,0 +1,390 @@
+//! The instances that are registered, and what each command changes. Pure: no I/O, no clock, no tonic.
+
+mod cycle;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use homeroom::model::{
+    Cause, Change, Epoch, Health, HealthReason, HealthState, Incarnation, Instance, InstanceId, InstanceKey,
+    Registration, Revision, ServiceName,
+};
+
+use crate::error::Error;
+
+/// How many instances a catalog holds. At some 2 KiB each with their probes, 100,000 stay in a quarter of a GiB.
+pub const INSTANCES_MAX: usize = 100_000;
+
+/// Who speaks when the registry acts by itself.
+pub const REGISTRY: &str = "registry";
+
+/// Something that may change the catalog.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// An instance registers, or renews the registration that it holds.
+    Register {
+        /// What it says of itself.
+        registration: Registration,
+        /// The registration that it renews.
+        renews: Option<Incarnation>,
+        /// Who asks.
+        actor: Arc<str>,
+    },
+    /// An instance is hidden before it leaves.
+    Drain(Departure),
+    /// An instance leaves.
+    Deregister(Departure),
+    /// A probe has found something out.
+    Observe {
+        /// The registration that was probed; another one of the same id is not touched.
+        registration: Arc<Registration>,
+        /// What is known now.
+        health: Health,
+    },
+    /// An instance has been unreachable for too long.
+    Evict {
+        /// The registration that was probed; another one of the same id is not touched.
+        registration: Arc<Registration>,
+    },
+}
+
+/// Who leaves.
+#[derive(Debug, Clone)]
+pub struct Departure {
+    /// The instance.
+    pub key: InstanceKey,
+    /// The registration that is to end; `None` for whichever stands.
+    pub incarnation: Option<Incarnation>,
+    /// Who asks.
+    pub actor: Arc<str>,
+}
+
+/// What a command did.
+#[derive(Debug, Clone, Default)]
+pub struct Applied {
+    /// The changes, in order; none when everything was so already.
+    pub changes: Vec<Change>,
+    /// The instance as it stands now, or stood last.
+    pub instance: Option<Arc<Instance>>,
+}
+
+/// The instances that are registered.
+#[derive(Debug)]
+pub struct Catalog {
+    epoch: Epoch,
+    revision: Revision,
+    last_incarnation: Incarnation,
+    services: BTreeMap<ServiceName, BTreeMap<InstanceId, Arc<Instance>>>,
+    instances: usize,
+}
+
+impl Catalog {
+    /// An empty catalog with a history of its own. The epoch must differ from that of any earlier catalog.
+    pub fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            revision: Revision::default(),
+            last_incarnation: Incarnation::default(),
+            services: BTreeMap::new(),
+            instances: 0,
+        }
+    }
+
+    /// The history that this catalog's revisions belong to.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The revision of the last change.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The instance of this name.
+    pub fn get(&self, key: &InstanceKey) -> Option<&Arc<Instance>> {
+        self.services.get(&key.service)?.get(&key.id)
+    }
+
+    /// The services that have instances, with them, by name.
+    pub fn services(&self) -> &BTreeMap<ServiceName, BTreeMap<InstanceId, Arc<Instance>>> {
+        &self.services
+    }
+
+    /// The instances of a service, by id.
+    pub fn instances_of(&self, service: &ServiceName) -> impl Iterator<Item = &Arc<Instance>> {
+        self.services.get(service).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// All instances, by service and id.
+    pub fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
+        self.services.values().flat_map(BTreeMap::values)
+    }
+
+    /// The services that the instances of a service require.
+    pub fn required_by(&self, service: &ServiceName) -> BTreeSet<ServiceName> {
+        let instances = self.instances_of(service);
+        instances
+            .flat_map(|instance| instance.registration.required_services.iter().cloned())
+            .collect()
+    }
+
+    /// Those of the services that `registration` requires that require its own service too, directly or not.
+    pub fn cyclic_services(&self, registration: &Registration) -> Vec<ServiceName> {
+        let required = registration.required_services.iter();
+        let own = &registration.key.service;
+        required
+            .filter(|service| cycle::reaches(service, own, |service| self.required_by(service)))
+            .cloned()
+            .collect()
+    }
+
+    /// Does what a command says. On an error nothing has changed.
+    ///
+    /// # Errors
+    /// Why the command is refused.
+    pub fn apply(&mut self, command: Command, now: SystemTime) -> Result<Applied, Error> {
+        match command {
+            Command::Register {
+                registration,
+                renews,
+                actor,
+            } => self.register(registration, renews, actor, now),
+            Command::Drain(departure) => self.drain(&departure, now),
+            Command::Deregister(departure) => {
+                let instance = self.departing(&departure)?;
+                Ok(self.remove(instance, Cause::Deregistered, departure.actor, now))
+            }
+            Command::Observe { registration, health } => Ok(self.observe(&registration, health, now)),
+            Command::Evict { registration } => Ok(match self.holder(&registration) {
+                Some(instance) => self.remove(instance, Cause::Evicted, REGISTRY.into(), now),
+                None => Applied::default(),
+            }),
+        }
+    }
+
+    fn register(
+        &mut self,
+        registration: Registration,
+        renews: Option<Incarnation>,
+        actor: Arc<str>,
+        now: SystemTime,
+    ) -> Result<Applied, Error> {
+        let Some(holder) = self.get(&registration.key).cloned() else {
+            return self.add(registration, actor, now);
+        };
+        if let Some(incarnation) = renews
+            && incarnation != holder.incarnation
+        {
+            return Err(Error::Superseded {
+                key: registration.key,
+                incarnation,
+            });
+        }
+        let draining = holder.health.state == HealthState::Draining;
+        if *holder.registration == registration && (renews.is_some() || !draining) {
+            return Ok(self.reaffirm(holder, renews, now));
+        }
+        let held = matches!(holder.health.state, HealthState::Serving | HealthState::Unknown);
+        if holder.registration.address != registration.address && held && renews.is_none() {
+            return Err(Error::InstanceExists {
+                key: registration.key,
+                address: holder.registration.address.clone(),
+            });
+        }
+        let probed_alike = holder.registration.address == registration.address
+            && holder.registration.health_check == registration.health_check;
+        let health = if probed_alike && !draining {
+            holder.health.clone()
+        } else {
+            Health::not_probed(now)
+        };
+        let instance = Instance {
+            registration: Arc::new(registration),
+            incarnation: self.next_incarnation(now),
+            health,
+            ..(*holder).clone()
+        };
+        let detail = format!("registered at {}", instance.registration.address);
+        Ok(self.put(Some(holder), instance, Cause::Replaced, detail, actor, now))
+    }
+
+    fn add(&mut self, registration: Registration, actor: Arc<str>, now: SystemTime) -> Result<Applied, Error> {
+        if self.instances >= INSTANCES_MAX {
+            return Err(Error::TooManyInstances);
+        }
+        let detail = format!("registered at {}", registration.address);
+        let instance = Instance {
+            registration: Arc::new(registration),
+            incarnation: self.next_incarnation(now),
+            revision: Revision::default(),
+            health: Health::not_probed(now),
+        };
+        Ok(self.put(None, instance, Cause::Registered, detail, actor, now))
+    }
+
+    /// The same content again: no change. A registration that renews nothing may come from another process, which must
+    /// be fenced from the one before it, so it gets an incarnation of its own.
+    fn reaffirm(&mut self, holder: Arc<Instance>, renews: Option<Incarnation>, now: SystemTime) -> Applied {
+        let instance = if renews.is_some() {
+            holder
+        } else {
+            let instance = Arc::new(Instance {
+                incarnation: self.next_incarnation(now),
+                ..(*holder).clone()
+            });
+            self.insert(instance.clone());
+            instance
+        };
+        Applied {
+            changes: Vec::new(),
+            instance: Some(instance),
+        }
+    }
+
+    /// A number above all before it, also those of a catalog that was lost, as long as the clock does not go back.
+    fn next_incarnation(&mut self, now: SystemTime) -> Incarnation {
+        let micros = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros();
+        let clock = u64::try_from(micros).unwrap_or(u64::MAX);
+        self.last_incarnation = Incarnation(clock.max(self.last_incarnation.0 + 1));
+        self.last_incarnation
+    }
+
+    fn departing(&self, departure: &Departure) -> Result<Arc<Instance>, Error> {
+        let key = || departure.key.clone();
+        let instance = self.get(&departure.key).ok_or_else(|| Error::InstanceNotFound(key()))?;
+        match departure.incarnation {
+            Some(incarnation) if incarnation != instance.incarnation => Err(Error::Superseded {
+                key: key(),
+                incarnation,
+            }),
+            _ => Ok(instance.clone()),
+        }
+    }
+
+    fn drain(&mut self, departure: &Departure, now: SystemTime) -> Result<Applied, Error> {
+        let holder = self.departing(departure)?;
+        if holder.health.state == HealthState::Draining {
+            return Ok(Applied {
+                changes: Vec::new(),
+                instance: Some(holder),
+            });
+        }
+        let detail = "drained before it leaves";
+        let instance = Instance {
+            health: Health {
+                state: HealthState::Draining,
+                since: now,
+                reason: HealthReason::Draining,
+                detail: detail.to_owned(),
+                suspect: false,
+                verified: holder.health.verified,
+            },
+            ..(*holder).clone()
+        };
+        let actor = departure.actor.clone();
+        Ok(self.put(Some(holder), instance, Cause::Drained, detail.to_owned(), actor, now))
+    }
+
+    fn observe(&mut self, registration: &Arc<Registration>, health: Health, now: SystemTime) -> Applied {
+        let Some(holder) = self.holder(registration) else {
+            return Applied::default();
+        };
+        if holder.health.state == HealthState::Draining || holder.health == health {
+            return Applied::default();
+        }
+        let cause = match health.state {
+            HealthState::Serving if !health.suspect => Cause::Recovered,
+            _ => Cause::ProbeFailed,
+        };
+        let detail = health.detail.clone();
+        let instance = Instance {
+            health,
+            ..(*holder).clone()
+        };
+        self.put(Some(holder), instance, cause, detail, REGISTRY.into(), now)
+    }
+
+    /// The instance that stands by exactly this registration.
+    fn holder(&self, registration: &Arc<Registration>) -> Option<Arc<Instance>> {
+        let holder = self.get(&registration.key)?;
+        Arc::ptr_eq(&holder.registration, registration).then(|| holder.clone())
+    }
+
+    fn put(
+        &mut self,
+        before: Option<Arc<Instance>>,
+        instance: Instance,
+        cause: Cause,
+        detail: String,
+        actor: Arc<str>,
+        now: SystemTime,
+    ) -> Applied {
+        self.revision = self.revision.next();
+        let after = Arc::new(Instance {
+            revision: self.revision,
+            ..instance
+        });
+        self.insert(after.clone());
+        let change = Change {
+            revision: self.revision,
+            time: now,
+            cause,
+            detail,
+            actor,
+            before,
+            after: Some(after.clone()),
+        };
+        Applied {
+            changes: vec![change],
+            instance: Some(after),
+        }
+    }
+
+    fn insert(&mut self, instance: Arc<Instance>) {
+        let key = instance.key().clone();
+        let service = self.services.entry(key.service).or_default();
+        if service.insert(key.id, instance).is_none() {
+            self.instances += 1;
+        }
+    }
+
+    fn remove(&mut self, instance: Arc<Instance>, cause: Cause, actor: Arc<str>, now: SystemTime) -> Applied {
+        let key = instance.key();
+        if let Some(service) = self.services.get_mut(&key.service) {
+            service.remove(&key.id);
+            self.instances -= 1;
+            if service.is_empty() {
+                self.services.remove(&key.service);
+            }
+        }
+        self.revision = self.revision.next();
+        let change = Change {
+            revision: self.revision,
+            time: now,
+            cause,
+            detail: match cause {
+                Cause::Evicted => format!(
+                    "unreachable for {:?}",
+                    instance.registration.health_check.deregister_after
+                ),
+                _ => "deregistered".to_owned(),
+            },
+            actor,
+            before: Some(instance.clone()),
+            after: None,
+        };
+        Applied {
+            changes: vec![change],
+            instance: Some(instance),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

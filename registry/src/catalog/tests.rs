@@ -1,0 +1,229 @@
+use std::time::Duration;
+
+use homeroom::{model::HealthCheck, proto::registry::v1 as proto};
+
+use super::*;
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+}
+
+fn registration(id: &str, port: u16) -> Registration {
+    Registration::try_from(proto::Instance {
+        service: "s".to_owned(),
+        id: id.to_owned(),
+        address: format!("127.0.0.1:{port}"),
+        ..Default::default()
+    })
+    .expect("a valid registration")
+}
+
+fn requiring(service: &str, required: &[&str]) -> Registration {
+    Registration::try_from(proto::Instance {
+        service: service.to_owned(),
+        address: "127.0.0.1:1".to_owned(),
+        required_services: required.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    })
+    .expect("a valid registration")
+}
+
+fn register(catalog: &mut Catalog, registration: Registration, renews: Option<Incarnation>) -> Result<Applied, Error> {
+    let command = Command::Register {
+        registration,
+        renews,
+        actor: "peer".into(),
+    };
+    catalog.apply(command, at(0))
+}
+
+fn stands(applied: &Applied) -> Arc<Instance> {
+    applied.instance.clone().expect("an instance stands")
+}
+
+fn observe(catalog: &mut Catalog, instance: &Instance, state: HealthState) -> Applied {
+    let health = Health {
+        state,
+        reason: HealthReason::Serving,
+        verified: true,
+        ..Health::not_probed(at(1))
+    };
+    let command = Command::Observe {
+        registration: instance.registration.clone(),
+        health,
+    };
+    catalog.apply(command, at(1)).expect("an observation is never refused")
+}
+
+fn departure(id: &str, incarnation: Option<Incarnation>) -> Departure {
+    Departure {
+        key: InstanceKey::parse("s", id).expect("a valid key"),
+        incarnation,
+        actor: "peer".into(),
+    }
+}
+
+#[test]
+fn revisions_rise_by_one_a_change() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let first = stands(&register(&mut catalog, registration("a", 1), None).expect("accepted"));
+    let second = stands(&register(&mut catalog, registration("b", 2), None).expect("accepted"));
+    assert_eq!((first.revision, second.revision), (Revision(1), Revision(2)));
+    observe(&mut catalog, &first, HealthState::Serving);
+    let removed = catalog
+        .apply(Command::Deregister(departure("a", None)), at(2))
+        .expect("removed");
+    assert_eq!(removed.changes[0].revision, Revision(4));
+    assert_eq!(catalog.revision(), Revision(4));
+}
+
+#[test]
+fn the_same_content_again_is_no_change_but_fences_the_process_before() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let first = stands(&register(&mut catalog, registration("a", 1), None).expect("accepted"));
+    let again = register(&mut catalog, registration("a", 1), None).expect("accepted");
+    assert!(again.changes.is_empty());
+    assert_eq!(catalog.revision(), Revision(1));
+    let again = stands(&again);
+    assert!(again.incarnation > first.incarnation);
+    let late = catalog.apply(Command::Deregister(departure("a", Some(first.incarnation))), at(2));
+    assert!(matches!(late, Err(Error::Superseded { .. })));
+    assert!(catalog.get(again.key()).is_some());
+}
+
+#[test]
+fn a_renewal_keeps_its_incarnation_whatever_the_health() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let first = stands(&register(&mut catalog, registration("a", 1), None).expect("accepted"));
+    for state in [HealthState::Serving, HealthState::NotServing, HealthState::Unreachable] {
+        observe(&mut catalog, &first, state);
+        let revision = catalog.revision();
+        let renewed = register(&mut catalog, registration("a", 1), Some(first.incarnation)).expect("renewed");
+        assert_eq!(stands(&renewed).incarnation, first.incarnation);
+        assert_eq!(catalog.revision(), revision);
+    }
+}
+
+#[test]
+fn a_renewal_that_was_replaced_is_told_to_stop() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let first = stands(&register(&mut catalog, registration("a", 1), None).expect("accepted"));
+    register(&mut catalog, registration("a", 1), None).expect("another process");
+    let renewal = register(&mut catalog, registration("a", 1), Some(first.incarnation));
+    assert!(matches!(renewal, Err(Error::Superseded { .. })));
+}
+
+#[test]
+fn a_renewal_that_is_not_known_is_registered_anew() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let renewal = register(&mut catalog, registration("a", 1), Some(Incarnation(7))).expect("accepted");
+    assert_eq!(renewal.changes[0].cause, Cause::Registered);
+}
+
+#[test]
+fn an_id_is_refused_at_another_address_only_while_its_holder_may_be_alive() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let first = stands(&register(&mut catalog, registration("a", 1), None).expect("accepted"));
+    let refused = |result| matches!(result, Err(Error::InstanceExists { .. }));
+    assert!(
+        refused(register(&mut catalog, registration("a", 2), None)),
+        "not probed yet"
+    );
+    observe(&mut catalog, &first, HealthState::Serving);
+    assert!(refused(register(&mut catalog, registration("a", 2), None)), "serving");
+    observe(&mut catalog, &first, HealthState::Unreachable);
+    let replaced = register(&mut catalog, registration("a", 2), None).expect("its holder is gone");
+    assert_eq!(replaced.changes[0].cause, Cause::Replaced);
+    assert_eq!(stands(&replaced).health.state, HealthState::Unknown);
+}
+
+#[test]
+fn other_content_at_the_same_address_keeps_the_health() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let first = stands(&register(&mut catalog, registration("a", 1), None).expect("accepted"));
+    observe(&mut catalog, &first, HealthState::Serving);
+    let mut heavier = registration("a", 1);
+    heavier.weight = 200;
+    let replaced = stands(&register(&mut catalog, heavier, None).expect("accepted"));
+    assert!(replaced.is_serving());
+    let mut other_probe = registration("a", 1);
+    other_probe.health_check = HealthCheck {
+        attempts: 9,
+        ..HealthCheck::default()
+    };
+    let replaced = stands(&register(&mut catalog, other_probe, None).expect("accepted"));
+    assert_eq!(replaced.health.state, HealthState::Unknown, "it is probed otherwise");
+}
+
+#[test]
+fn what_was_found_of_an_old_registration_does_not_touch_a_new_one() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let first = stands(&register(&mut catalog, registration("a", 1), None).expect("accepted"));
+    observe(&mut catalog, &first, HealthState::Unreachable);
+    let second = stands(&register(&mut catalog, registration("a", 2), None).expect("accepted"));
+    assert!(observe(&mut catalog, &first, HealthState::Serving).changes.is_empty());
+    let evicted = catalog.apply(
+        Command::Evict {
+            registration: first.registration.clone(),
+        },
+        at(3),
+    );
+    assert!(evicted.expect("never refused").changes.is_empty());
+    assert_eq!(catalog.get(second.key()), Some(&second));
+}
+
+#[test]
+fn a_draining_instance_is_hidden_until_it_leaves_or_registers_anew() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let first = stands(&register(&mut catalog, registration("a", 1), None).expect("accepted"));
+    observe(&mut catalog, &first, HealthState::Serving);
+    let drained = stands(
+        &catalog
+            .apply(Command::Drain(departure("a", None)), at(2))
+            .expect("drained"),
+    );
+    assert_eq!(drained.health.state, HealthState::Draining);
+    assert!(observe(&mut catalog, &first, HealthState::Serving).changes.is_empty());
+    let renewal = register(&mut catalog, registration("a", 1), Some(first.incarnation)).expect("accepted");
+    assert_eq!(stands(&renewal).health.state, HealthState::Draining);
+    let anew = stands(&register(&mut catalog, registration("a", 1), None).expect("accepted"));
+    assert_eq!(anew.health.state, HealthState::Unknown);
+}
+
+#[test]
+fn leaving_needs_to_be_there() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let left = catalog.apply(Command::Deregister(departure("a", None)), at(0));
+    assert!(matches!(left, Err(Error::InstanceNotFound(_))));
+}
+
+#[test]
+fn a_full_catalog_refuses_newcomers_and_keeps_what_it_has() {
+    let mut catalog = Catalog::new(Epoch(1));
+    for n in 0..INSTANCES_MAX {
+        register(&mut catalog, registration(&n.to_string(), 1), None).expect("there is room");
+    }
+    assert_eq!(
+        register(&mut catalog, registration("x", 1), None).map(|_| ()),
+        Err(Error::TooManyInstances)
+    );
+    register(&mut catalog, registration("0", 1), None).expect("it is known");
+    catalog
+        .apply(Command::Deregister(departure("1", None)), at(1))
+        .expect("removed");
+    register(&mut catalog, registration("x", 1), None).expect("there is room again");
+}
+
+#[test]
+fn cycles_are_found_through_others() {
+    let mut catalog = Catalog::new(Epoch(1));
+    register(&mut catalog, requiring("b", &["c"]), None).expect("accepted");
+    register(&mut catalog, requiring("c", &["a", "d"]), None).expect("accepted");
+    let names = |required: &[&str]| -> Vec<String> {
+        let cyclic = catalog.cyclic_services(&requiring("a", required));
+        cyclic.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(&["b", "d"]), ["b"]);
+    assert_eq!(names(&["a"]), ["a"], "itself");
+    assert!(names(&["d"]).is_empty());
+}

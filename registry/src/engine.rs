@@ -1,0 +1,132 @@
+//! The registry as a whole: what takes a catalog, its watchers and its probes together.
+
+use std::{sync::Arc, time::Duration};
+
+use homeroom::{
+    model::{HealthState, Incarnation, Instance, Registration, Revision},
+    telemetry::context::inherit,
+};
+
+use crate::{
+    catalog::{Applied, Command, Departure},
+    error::Error,
+    probe::Prober,
+    store::Store,
+    watch::{Drained, Watches},
+};
+
+/// The parts of a registry. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    /// What is registered.
+    pub store: Arc<Store>,
+    /// Who watches.
+    pub watches: Arc<Watches>,
+    /// Who is alive.
+    pub prober: Arc<Prober>,
+}
+
+impl Engine {
+    /// An engine over a store; its probes work while [`Prober::run`] does.
+    pub fn new(store: Store) -> Self {
+        let store = Arc::new(store);
+        Self {
+            prober: Arc::new(Prober::new(store.clone())),
+            watches: Arc::default(),
+            store,
+        }
+    }
+
+    /// Registers an instance; with `verify`, waits for the first probe's verdict that long. Answers with the instance as
+    /// it stands then.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn register(
+        &self,
+        registration: Registration,
+        renews: Option<Incarnation>,
+        actor: Arc<str>,
+        verify: Option<Duration>,
+    ) -> Result<Arc<Instance>, Error> {
+        if registration.tls {
+            return Err(Error::Unsupported("an instance that speaks TLS"));
+        }
+        let applied = self.store.apply(Command::Register {
+            registration,
+            renews,
+            actor,
+        })?;
+        log(&applied);
+        let instance = applied.instance.expect("what is registered stands");
+        if instance.health.state == HealthState::Serving {
+            return Ok(instance);
+        }
+        match verify {
+            Some(patience) => self.prober.verify(&instance, patience).await,
+            None => self.prober.nudge(&instance),
+        }
+        // It may be gone by now; then it is as it was.
+        Ok(self
+            .store
+            .read(|state| state.catalog.get(instance.key()).cloned())
+            .unwrap_or(instance))
+    }
+
+    /// Removes an instance; with `drain`, hides it first and waits that long for its watchers. Goes on to the end though
+    /// the caller does not wait.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn deregister(
+        &self,
+        departure: Departure,
+        drain: Option<Duration>,
+    ) -> Result<(Revision, Drained), Error> {
+        let engine = self.clone();
+        // Not tied to the caller: an instance that was hidden has to be removed. It ends with its patience.
+        let leaving = tokio::spawn(inherit(async move { engine.leave(departure, drain).await }));
+        leaving.await.unwrap_or(Err(Error::Draining))
+    }
+
+    async fn leave(&self, mut departure: Departure, drain: Option<Duration>) -> Result<(Revision, Drained), Error> {
+        let mut drained = Drained {
+            watchers: 0,
+            late: Vec::new(),
+        };
+        if let Some(patience) = drain {
+            let applied = self.store.apply(Command::Drain(departure.clone()))?;
+            log(&applied);
+            let instance = applied.instance.expect("what is drained stands");
+            // Whoever registers in the meantime is not to be removed.
+            departure.incarnation = Some(instance.incarnation);
+            let was_shown = |instance: &Arc<Instance>| instance.is_serving();
+            if let Some(change) = applied
+                .changes
+                .first()
+                .filter(|change| change.before.as_ref().is_some_and(was_shown))
+            {
+                let service = &departure.key.service;
+                drained = self.watches.applied(service, change.revision, patience).await;
+            }
+        }
+        let applied = self.store.apply(Command::Deregister(departure))?;
+        log(&applied);
+        let revision = applied.changes.first().map(|change| change.revision);
+        Ok((revision.unwrap_or_default(), drained))
+    }
+}
+
+fn log(applied: &Applied) {
+    for change in &applied.changes {
+        let key = change.key();
+        tracing::info!(
+            service.name = %key.service,
+            instance.id = %key.id,
+            revision = change.revision.0,
+            cause = ?change.cause,
+            actor = %change.actor,
+            "the catalog changed"
+        );
+    }
+}

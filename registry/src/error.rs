@@ -1,0 +1,79 @@
+//! What the registry refuses, and what its caller does next.
+
+use homeroom::{
+    model::{Address, Incarnation, InstanceKey, InvalidField},
+    status::Refusal,
+};
+use tonic::{Code, Status};
+
+use crate::{catalog::INSTANCES_MAX, watch::WATCHERS_MAX};
+
+/// Why a call fails.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A field is not valid: the caller mends the request.
+    #[error(transparent)]
+    InvalidField(#[from] InvalidField),
+    /// There is no such instance: the caller gives up, or registers it.
+    #[error("there is no instance `{0}`")]
+    InstanceNotFound(InstanceKey),
+    /// The id is held by an instance that lives: the caller picks another id.
+    #[error("`{key}` is registered at {address} and alive")]
+    InstanceExists {
+        /// The name that was asked for.
+        key: InstanceKey,
+        /// Where its holder is.
+        address: Address,
+    },
+    /// The caller's registration was replaced by a newer one: it stops.
+    #[error("incarnation {incarnation} of `{key}` was replaced")]
+    Superseded {
+        /// The instance.
+        key: InstanceKey,
+        /// The registration that the caller holds.
+        incarnation: Incarnation,
+    },
+    /// The catalog is full: the caller backs off, and alerts.
+    #[error("the catalog is full")]
+    TooManyInstances,
+    /// There are as many watchers as there may be: the caller backs off, and alerts.
+    #[error("there are too many watchers")]
+    TooManyWatchers,
+    /// There is no such watch: its stream has ended, the caller opens another.
+    #[error("there is no watch `{0}`")]
+    WatchNotFound(String),
+    /// The registry is stopping: the caller comes back.
+    #[error("the registry is stopping")]
+    Draining,
+    /// This version cannot do that: the caller does without.
+    #[error("{0} is not supported by this version")]
+    Unsupported(&'static str),
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        let full = |reason, subject, limit| {
+            let refusal = Refusal::new(Code::ResourceExhausted, reason, message.clone());
+            refusal
+                .quota(subject, limit)
+                .retry_after(std::time::Duration::from_secs(10))
+        };
+        match error {
+            Error::InvalidField(field) => Refusal::from(field),
+            Error::InstanceNotFound(key) => Refusal::not_found("INSTANCE_NOT_FOUND", "instance", key),
+            Error::InstanceExists { key, address } => Refusal::new(Code::AlreadyExists, "INSTANCE_EXISTS", message)
+                .about("instance", key)
+                .with("address", address),
+            Error::Superseded { key, incarnation } => Refusal::new(Code::FailedPrecondition, "SUPERSEDED", message)
+                .with("instance", key)
+                .with("incarnation", incarnation),
+            Error::TooManyInstances => full("TOO_MANY_INSTANCES", "instances", INSTANCES_MAX),
+            Error::TooManyWatchers => full("TOO_MANY_WATCHERS", "watchers", WATCHERS_MAX),
+            Error::WatchNotFound(id) => Refusal::not_found("WATCH_NOT_FOUND", "watch", id),
+            Error::Draining => Refusal::draining(),
+            Error::Unsupported(what) => Refusal::unimplemented(what),
+        }
+        .into()
+    }
+}

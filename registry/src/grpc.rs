@@ -1,0 +1,229 @@
+//! The wire: decodes requests, asks the engine, encodes answers.
+
+mod list;
+
+use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{Stream, StreamExt};
+use homeroom::{
+    listener::Peer,
+    model::{self, Epoch, Incarnation, InstanceKey, InvalidField, Registration, Revision, ServiceName},
+    page::PAGE_SIZE_MAX,
+    proto::registry::v1::{
+        AcknowledgeRevisionRequest, AcknowledgeRevisionResponse, DeregisterRequest, DeregisterResponse,
+        GetInstanceRequest, GetInstanceResponse, ListChangesRequest, ListChangesResponse, ListInstancesRequest,
+        ListInstancesResponse, ListServicesRequest, ListServicesResponse, RegisterRequest, RegisterResponse,
+        WatchServicesRequest, WatchServicesResponse, registry_server::Registry,
+    },
+    shutdown::Shutdown,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    catalog::Departure,
+    engine::Engine,
+    error::Error,
+    watch::{self, SERVICES_MAX, Scope},
+};
+
+const VERIFY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+const VERIFY_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(5);
+const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
+const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
+
+/// The API over an engine.
+#[derive(Debug, Clone)]
+pub struct Api {
+    engine: Engine,
+    shutdown: Shutdown,
+}
+
+impl Api {
+    /// The API; its streams end at `shutdown`.
+    pub fn new(engine: Engine, shutdown: Shutdown) -> Self {
+        Self { engine, shutdown }
+    }
+}
+
+/// Who makes a call.
+fn actor<T>(request: &Request<T>) -> Arc<str> {
+    match request.extensions().get::<Peer>() {
+        Some(Peer(address)) => address.to_string().into(),
+        None => "unknown".into(),
+    }
+}
+
+/// The number of a registration; 0 stands for none.
+fn incarnation(number: u64) -> Option<Incarnation> {
+    (number != 0).then_some(Incarnation(number))
+}
+
+fn not_negative(
+    field: &str,
+    message: Option<prost_types::Duration>,
+    max: Duration,
+    default: Duration,
+) -> Result<Duration, InvalidField> {
+    model::duration(field, message, Duration::ZERO..=max, default)
+}
+
+#[tonic::async_trait]
+impl Registry for Api {
+    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        let instance = request
+            .instance
+            .ok_or_else(|| InvalidField::new("instance", "must be given"))?;
+        let registration = Registration::try_from(instance).map_err(|error| error.within("instance"))?;
+        let patience = not_negative(
+            "verify_timeout",
+            request.verify_timeout,
+            VERIFY_TIMEOUT_MAX,
+            VERIFY_TIMEOUT_DEFAULT,
+        )?;
+        let verify = request.verify.then_some(patience);
+        let renews = incarnation(request.incarnation);
+        let instance = self.engine.register(registration, renews, actor, verify).await?;
+        Ok(Response::new(self.engine.store.read(|state| {
+            let required = instance.registration.required_services.iter();
+            let serving = required.flat_map(|service| state.catalog.instances_of(service));
+            let cyclic = state.catalog.cyclic_services(&instance.registration);
+            RegisterResponse {
+                instance: Some((&*instance).into()),
+                required_instances: serving
+                    .filter(|instance| instance.is_serving())
+                    .take(PAGE_SIZE_MAX)
+                    .map(|instance| (&**instance).into())
+                    .collect(),
+                cyclic_services: cyclic.iter().map(ToString::to_string).collect(),
+                revision: state.catalog.revision().0,
+            }
+        })))
+    }
+
+    async fn deregister(&self, request: Request<DeregisterRequest>) -> Result<Response<DeregisterResponse>, Status> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        let departure = Departure {
+            key: InstanceKey::parse(&request.service, &request.id)?,
+            incarnation: incarnation(request.incarnation),
+            actor,
+        };
+        let timeout = |timeout| not_negative("drain.timeout", timeout, DRAIN_TIMEOUT_MAX, DRAIN_TIMEOUT_DEFAULT);
+        let drain = request.drain.map(|drain| timeout(drain.timeout)).transpose()?;
+        let (revision, drained) = self.engine.deregister(departure, drain).await?;
+        Ok(Response::new(DeregisterResponse {
+            revision: revision.0,
+            watchers: u32::try_from(drained.watchers).unwrap_or(u32::MAX),
+            late_watch_ids: drained.late.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn get_instance(
+        &self,
+        request: Request<GetInstanceRequest>,
+    ) -> Result<Response<GetInstanceResponse>, Status> {
+        let request = request.into_inner();
+        let key = InstanceKey::parse(&request.service, &request.id)?;
+        let instance = self.engine.store.read(|state| state.catalog.get(&key).cloned());
+        let instance = instance.ok_or(Error::InstanceNotFound(key))?;
+        Ok(Response::new(GetInstanceResponse {
+            instance: Some((&*instance).into()),
+        }))
+    }
+
+    async fn list_services(
+        &self,
+        request: Request<ListServicesRequest>,
+    ) -> Result<Response<ListServicesResponse>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(
+            self.engine.store.read(|state| list::services(&request, state))?,
+        ))
+    }
+
+    async fn list_instances(
+        &self,
+        request: Request<ListInstancesRequest>,
+    ) -> Result<Response<ListInstancesResponse>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(
+            self.engine.store.read(|state| list::instances(&request, state))?,
+        ))
+    }
+
+    type WatchServicesStream = Pin<Box<dyn Stream<Item = Result<WatchServicesResponse, Status>> + Send>>;
+
+    async fn watch_services(
+        &self,
+        request: Request<WatchServicesRequest>,
+    ) -> Result<Response<Self::WatchServicesStream>, Status> {
+        let request = request.into_inner();
+        let watch = watch::Request {
+            position: (request.epoch != 0).then_some((Revision(request.revision), Epoch(request.epoch))),
+            heartbeat_interval: model::duration(
+                "heartbeat_interval",
+                request.heartbeat_interval,
+                HEARTBEAT_MIN..=HEARTBEAT_MAX,
+                HEARTBEAT_DEFAULT,
+            )?,
+            scope: self.scope(request)?,
+        };
+        let messages = watch::messages(
+            self.engine.store.clone(),
+            &self.engine.watches,
+            watch,
+            self.shutdown.clone(),
+        )?;
+        Ok(Response::new(Box::pin(
+            messages.map(|message| message.map_err(Into::into)),
+        )))
+    }
+
+    async fn acknowledge_revision(
+        &self,
+        request: Request<AcknowledgeRevisionRequest>,
+    ) -> Result<Response<AcknowledgeRevisionResponse>, Status> {
+        let request = request.into_inner();
+        let id = request.watch_id.parse();
+        let id = id.map_err(|_| InvalidField::new("watch_id", "must be the `watch_id` of a WatchServicesResponse"))?;
+        self.engine.watches.acknowledge(id, Revision(request.revision))?;
+        Ok(Response::new(AcknowledgeRevisionResponse {}))
+    }
+
+    async fn list_changes(
+        &self,
+        request: Request<ListChangesRequest>,
+    ) -> Result<Response<ListChangesResponse>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(
+            self.engine.store.read(|state| list::changes(&request, state))?,
+        ))
+    }
+}
+
+impl Api {
+    fn scope(&self, request: WatchServicesRequest) -> Result<Scope, Error> {
+        if request.services.len() > SERVICES_MAX {
+            return Err(InvalidField::new("services", format!("must be at most {SERVICES_MAX} names")).into());
+        }
+        let Some(instance) = request.for_instance else {
+            let names = request.services.iter().enumerate();
+            let names = names.map(|(n, name)| ServiceName::parse(&format!("services[{n}]"), name));
+            let names = names.collect::<Result<BTreeSet<_>, _>>()?;
+            return Ok(Scope::services(names, request.include_all_health));
+        };
+        if !request.services.is_empty() {
+            return Err(InvalidField::new("for_instance", "must not be given together with `services`").into());
+        }
+        let key = InstanceKey::try_from(instance).map_err(|error| error.within("for_instance"))?;
+        let all = request.include_all_health;
+        self.engine
+            .store
+            .read(|state| Scope::required_by(key, all, &state.catalog))
+    }
+}

@@ -1,0 +1,175 @@
+//! What a probe finds, and what that makes of an instance's health. Pure.
+
+use std::time::SystemTime;
+
+use homeroom::model::{Health, HealthReason, HealthState};
+
+/// What a probe finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// The instance answered SERVING.
+    Serving,
+    /// The instance answered NOT_SERVING.
+    NotServing,
+    /// The server has no health service.
+    NoHealthService,
+    /// The health service does not know the name asked for.
+    HealthNameUnknown(String),
+    /// The health service answered with an error.
+    Error(String),
+    /// The connection was refused or reset.
+    Refused(String),
+    /// What answers does not speak HTTP/2.
+    NotHttp2(String),
+    /// Nothing answered in time, or the host could not be reached.
+    Silent(String),
+}
+
+impl Finding {
+    /// What is known now. A refusal or an answer counts at once; silence makes suspect, and counts when it is the last
+    /// of its attempts.
+    pub(super) fn judge(&self, current: &Health, silent: u32, attempts: u32, now: SystemTime) -> Health {
+        let (state, reason) = self.verdict();
+        let waiting = matches!(self, Self::Silent(_)) && silent < attempts;
+        // Silence of one that is away already, or not seen yet, tells nothing new of its state.
+        let state = if waiting { current.state } else { state };
+        let alive = matches!(current.state, HealthState::Serving | HealthState::NotServing);
+        let health = Health {
+            state,
+            since: if state == current.state { current.since } else { now },
+            reason: if waiting && alive { current.reason } else { reason },
+            detail: self.detail(silent, attempts),
+            suspect: waiting && alive,
+            verified: !waiting || current.verified,
+        };
+        // A change of words alone is no change.
+        let facts = |health: &Health| (health.state, health.reason, health.suspect, health.verified);
+        if facts(&health) == facts(current) {
+            current.clone()
+        } else {
+            health
+        }
+    }
+
+    fn verdict(&self) -> (HealthState, HealthReason) {
+        match self {
+            Self::Serving => (HealthState::Serving, HealthReason::Serving),
+            Self::NotServing => (HealthState::NotServing, HealthReason::NotServing),
+            Self::NoHealthService => (HealthState::NotServing, HealthReason::NoHealthService),
+            Self::HealthNameUnknown(_) => (HealthState::NotServing, HealthReason::HealthNameUnknown),
+            Self::Error(_) => (HealthState::NotServing, HealthReason::Error),
+            Self::Refused(_) => (HealthState::Unreachable, HealthReason::Refused),
+            Self::NotHttp2(_) => (HealthState::Unreachable, HealthReason::NotHttp2),
+            Self::Silent(_) => (HealthState::Unreachable, HealthReason::Timeout),
+        }
+    }
+
+    fn detail(&self, silent: u32, attempts: u32) -> String {
+        match self {
+            Self::Serving => "it answered SERVING".to_owned(),
+            Self::NotServing => "it answered NOT_SERVING".to_owned(),
+            Self::NoHealthService => "its server has no grpc.health.v1.Health".to_owned(),
+            Self::HealthNameUnknown(name) => format!("its health service does not know the name `{name}`"),
+            Self::Error(cause) => format!("its health service answered with an error: {cause}"),
+            Self::Refused(cause) => format!("it refused the connection: {cause}"),
+            Self::NotHttp2(cause) => format!("what answers at its address does not speak HTTP/2: {cause}"),
+            Self::Silent(cause) => format!("silent in {} of {attempts} attempts: {cause}", silent.min(attempts)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn serving() -> Health {
+        Finding::Serving.judge(&Health::not_probed(at(0)), 0, 3, at(1))
+    }
+
+    fn silent() -> Finding {
+        Finding::Silent("no answer".to_owned())
+    }
+
+    #[test]
+    fn the_first_answer_verifies() {
+        let health = serving();
+        assert_eq!((health.state, health.since), (HealthState::Serving, at(1)));
+        assert!(health.verified && !health.suspect);
+        assert_eq!(
+            Finding::Serving.judge(&health, 0, 3, at(9)),
+            health,
+            "the same again is no change"
+        );
+    }
+
+    #[test]
+    fn a_refusal_hides_at_once() {
+        for finding in [Finding::Refused(String::new()), Finding::NotHttp2(String::new())] {
+            let health = finding.judge(&serving(), 0, 3, at(5));
+            assert_eq!(
+                (health.state, health.since),
+                (HealthState::Unreachable, at(5)),
+                "{finding:?}"
+            );
+        }
+        for finding in [
+            Finding::NotServing,
+            Finding::NoHealthService,
+            Finding::HealthNameUnknown(String::new()),
+            Finding::Error(String::new()),
+        ] {
+            assert_eq!(
+                finding.judge(&serving(), 0, 3, at(5)).state,
+                HealthState::NotServing,
+                "{finding:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn silence_makes_suspect_and_hides_with_its_last_attempt() {
+        let mut health = serving();
+        for attempt in [1, 2] {
+            health = silent().judge(&health, attempt, 3, at(4));
+            assert_eq!(
+                (health.state, health.suspect),
+                (HealthState::Serving, true),
+                "attempt {attempt}"
+            );
+        }
+        health = silent().judge(&health, 3, 3, at(5));
+        assert_eq!(
+            (health.state, health.reason),
+            (HealthState::Unreachable, HealthReason::Timeout)
+        );
+        assert!(!health.suspect);
+        assert_eq!(silent().judge(&health, 4, 3, at(6)), health, "it stays so");
+    }
+
+    #[test]
+    fn an_answer_clears_the_suspicion() {
+        let suspect = silent().judge(&serving(), 1, 3, at(4));
+        let health = Finding::Serving.judge(&suspect, 0, 3, at(5));
+        assert_eq!(
+            (health.suspect, health.since),
+            (false, at(1)),
+            "it was serving all the time"
+        );
+    }
+
+    #[test]
+    fn silence_of_one_that_was_never_seen_says_so_at_once() {
+        let health = silent().judge(&Health::not_probed(at(0)), 1, 3, at(3));
+        assert_eq!(
+            (health.state, health.reason),
+            (HealthState::Unknown, HealthReason::Timeout)
+        );
+        assert!(!health.verified && !health.suspect);
+    }
+}

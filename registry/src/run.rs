@@ -1,0 +1,27 @@
+//! The registry as a service.
+
+use std::time::SystemTime;
+
+use homeroom::{
+    Service, proto::registry::v1::registry_server::RegistryServer, server::ServeError, shutdown::Shutdown,
+    telemetry::context::inherit,
+};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{config::Config, engine::Engine, grpc::Api, store::Store};
+
+/// Serves the registry until `shutdown`.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
+    let engine = Engine::new(Store::new(SystemTime::now()));
+    let prober = engine.prober.clone();
+    let _probing = AbortOnDropHandle::new(tokio::spawn(inherit(async move { prober.run().await })));
+    Service::new("registry")
+        .unregistered()
+        .add(RegistryServer::new(Api::new(engine, shutdown.clone())))
+        .run(&config.service, listener, shutdown)
+        .await
+}

@@ -1,0 +1,87 @@
+//! Where a command takes effect: the one place that every change of the catalog passes.
+//!
+//! State lives in memory. What comes to put it on disk belongs between applying a command and publishing its changes:
+//! nobody sees a change before [`Store::apply`] has let it through.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use homeroom::model::{Epoch, Revision};
+use tokio::sync::watch;
+
+use crate::{
+    catalog::{Applied, Catalog, Command},
+    error::Error,
+    history::{CHANGES_MAX, History},
+};
+
+/// The catalog with its history.
+#[derive(Debug)]
+pub struct Store {
+    /// Guards the catalog and its history together, so that nobody sees one without the other. Held for as long as one
+    /// command or one read takes, never while something is awaited.
+    state: Mutex<State>,
+    published: watch::Sender<Revision>,
+}
+
+/// What a reader sees: both at the same revision.
+#[derive(Debug)]
+pub struct State {
+    /// The instances.
+    pub catalog: Catalog,
+    /// The changes that led to them.
+    pub history: History,
+}
+
+impl Store {
+    /// An empty store. Its epoch is the time, which no earlier one had.
+    pub fn new(now: SystemTime) -> Self {
+        let micros = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros();
+        let epoch = Epoch(u64::try_from(micros).unwrap_or(u64::MAX));
+        let state = State {
+            catalog: Catalog::new(epoch),
+            history: History::new(CHANGES_MAX),
+        };
+        Self {
+            state: Mutex::new(state),
+            published: watch::Sender::new(Revision::default()),
+        }
+    }
+
+    /// Does what a command says, and publishes what it changed.
+    ///
+    /// # Errors
+    /// Why the command is refused; nothing has changed then.
+    pub fn apply(&self, command: Command) -> Result<Applied, Error> {
+        let mut state = self.lock();
+        let applied = state.catalog.apply(command, SystemTime::now())?;
+        for change in &applied.changes {
+            state.history.push(Arc::new(change.clone()));
+        }
+        // Published under the lock, so that revisions are published in order.
+        let revision = state.catalog.revision();
+        self.published
+            .send_if_modified(|published| std::mem::replace(published, revision) != revision);
+        Ok(applied)
+    }
+
+    /// Reads the state as one revision shows it.
+    pub fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.lock())
+    }
+
+    /// The revision of the last change, as it rises.
+    pub fn revisions(&self) -> watch::Receiver<Revision> {
+        self.published.subscribe()
+    }
+
+    /// A panic in a reader leaves the state as it was.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
