@@ -1,1 +1,14 @@
-//! Not written yet.
+//! The Log service: everybody's log entries, kept in plain JSON lines and found again.
+//!
+//! In reading order: [`entry`] is what an entry is and how it becomes one line (pure); [`segment`] keeps the lines on
+//! disk and hands out those that are acknowledged; [`query`] finds entries in them; [`tail`] follows them; [`grpc`]
+//! translates between all that and the wire; [`error`] is what can go wrong.
+
+pub mod entry;
+pub mod error;
+pub mod grpc;
+pub mod query;
+pub mod segment;
+pub mod tail;
+
+pub use self::{error::Error, grpc::LogApi};

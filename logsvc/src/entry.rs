@@ -1,0 +1,192 @@
+//! An entry of the log: what it may hold, as a message and as one line of text.
+//!
+//! Pure, and parsed once at the edge: an [`Entry`] is valid. Must never import anything of this crate but its own
+//! parts.
+
+mod id;
+mod line;
+mod time;
+
+use std::{collections::BTreeMap, collections::HashMap};
+
+use homeroom::{model::InvalidField, proto::log::v1 as proto};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    id::{HexId, SpanId, TraceId},
+    line::{encode, number, parse, sequence},
+    time::Time,
+};
+
+/// How many entries a batch has at most: what a client can lose at once, and what others wait for.
+pub const ENTRIES_MAX: usize = 10_000;
+/// The length of a DNS name, which names of services and instances are at most.
+pub const NAME_BYTES_MAX: usize = 253;
+/// A stack trace of any sensible depth fits; a dump does not.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// The limit of OpenTelemetry's attributes.
+pub const ATTRIBUTES_MAX: usize = 128;
+/// Keys are words, not texts.
+pub const KEY_BYTES_MAX: usize = 256;
+/// A value may be a request or a query, but not a document.
+pub const VALUE_BYTES_MAX: usize = 65_536;
+
+/// How severe an entry is, least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Severity {
+    /// A step of an algorithm.
+    Trace,
+    /// Of use when looking for a fault.
+    Debug,
+    /// Something expected happened.
+    Info,
+    /// Something unexpected happened, and was dealt with.
+    Warn,
+    /// Something failed.
+    Error,
+    /// The process could not go on.
+    Fatal,
+}
+
+impl Severity {
+    /// Reads a severity; `None` when it is not given.
+    ///
+    /// # Errors
+    /// A number that has no name in this version.
+    pub fn parse(field: &str, number: i32) -> Result<Option<Self>, InvalidField> {
+        let refused = |_| InvalidField::new(field, "must be one of the values of `Severity`");
+        Ok(match proto::Severity::try_from(number).map_err(refused)? {
+            proto::Severity::Unspecified => None,
+            proto::Severity::Trace => Some(Self::Trace),
+            proto::Severity::Debug => Some(Self::Debug),
+            proto::Severity::Info => Some(Self::Info),
+            proto::Severity::Warn => Some(Self::Warn),
+            proto::Severity::Error => Some(Self::Error),
+            proto::Severity::Fatal => Some(Self::Fatal),
+        })
+    }
+}
+
+impl From<Severity> for proto::Severity {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Trace => Self::Trace,
+            Severity::Debug => Self::Debug,
+            Severity::Info => Self::Info,
+            Severity::Warn => Self::Warn,
+            Severity::Error => Self::Error,
+            Severity::Fatal => Self::Fatal,
+        }
+    }
+}
+
+/// One log record. The order of the fields is the order of the keys in its line; what is empty is left out there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its position in the log; 0 until it is written.
+    #[serde(rename = "seq", skip_serializing)]
+    pub sequence: u64,
+    /// When it happened.
+    pub time: Time,
+    /// How severe it is.
+    pub severity: Severity,
+    /// The service that wrote it; empty when not known. At most [`NAME_BYTES_MAX`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service: String,
+    /// The id of the instance that wrote it; empty when not known. At most [`NAME_BYTES_MAX`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instance: String,
+    /// What happened: 1 to [`MESSAGE_BYTES_MAX`] bytes.
+    pub message: String,
+    /// What else is known: at most [`ATTRIBUTES_MAX`] pairs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+    /// The trace that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
+    /// The span that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<SpanId>,
+}
+
+impl Entry {
+    /// Reads an entry to be written, received at `now`; what is output only is ignored.
+    ///
+    /// # Errors
+    /// The first field that is not valid.
+    pub fn parse(message: proto::Entry, now: Time) -> Result<Self, InvalidField> {
+        Ok(Self {
+            sequence: 0,
+            time: message.time.map_or(Ok(now), |time| Time::parse("time", time))?,
+            severity: Severity::parse("severity", message.severity)?.unwrap_or(Severity::Info),
+            service: text("service", message.service, 0, NAME_BYTES_MAX)?,
+            instance: text("instance", message.instance, 0, NAME_BYTES_MAX)?,
+            message: text("message", message.message, 1, MESSAGE_BYTES_MAX)?,
+            attributes: attributes(message.attributes)?,
+            trace_id: TraceId::parse_optional("trace_id", &message.trace_id)?,
+            span_id: SpanId::parse_optional("span_id", &message.span_id)?,
+        })
+    }
+}
+
+/// Reads the entries of a batch, received at `now`.
+///
+/// # Errors
+/// The first field that is not valid, such as `entries[3].message`; none, or more than [`ENTRIES_MAX`] entries.
+pub fn batch(messages: Vec<proto::Entry>, now: Time) -> Result<Vec<Entry>, InvalidField> {
+    if !(1..=ENTRIES_MAX).contains(&messages.len()) {
+        return Err(InvalidField::new(
+            "entries",
+            format!("must be 1 to {ENTRIES_MAX} entries"),
+        ));
+    }
+    let numbered = messages.into_iter().enumerate();
+    numbered
+        .map(|(n, message)| Entry::parse(message, now).map_err(|error| error.within(&format!("entries[{n}]"))))
+        .collect()
+}
+
+/// Reads a text of `min` to `max` bytes.
+///
+/// # Errors
+/// Another length.
+pub fn text(field: &str, text: String, min: usize, max: usize) -> Result<String, InvalidField> {
+    if text.len() < min || text.len() > max {
+        return Err(InvalidField::new(field, format!("must be {min} to {max} bytes")));
+    }
+    Ok(text)
+}
+
+fn attributes(pairs: HashMap<String, String>) -> Result<BTreeMap<String, String>, InvalidField> {
+    let refused = |allowed: String| Err(InvalidField::new("attributes", allowed));
+    if pairs.len() > ATTRIBUTES_MAX {
+        return refused(format!("must have at most {ATTRIBUTES_MAX} pairs"));
+    }
+    if pairs.keys().any(|key| !(1..=KEY_BYTES_MAX).contains(&key.len())) {
+        return refused(format!("must have keys of 1 to {KEY_BYTES_MAX} bytes"));
+    }
+    if pairs.values().any(|value| value.len() > VALUE_BYTES_MAX) {
+        return refused(format!("must have values of at most {VALUE_BYTES_MAX} bytes"));
+    }
+    Ok(pairs.into_iter().collect())
+}
+
+impl From<Entry> for proto::Entry {
+    fn from(entry: Entry) -> Self {
+        Self {
+            time: Some(entry.time.into()),
+            severity: proto::Severity::from(entry.severity).into(),
+            service: entry.service,
+            instance: entry.instance,
+            message: entry.message,
+            attributes: entry.attributes.into_iter().collect(),
+            trace_id: entry.trace_id.map(String::from).unwrap_or_default(),
+            span_id: entry.span_id.map(String::from).unwrap_or_default(),
+            sequence: entry.sequence,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,74 @@
+//! An entry as one line of JSON, which no message can break, forge or make a terminal obey.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::Formatter;
+
+use super::Entry;
+
+/// What each line starts with: the number comes first, so that it can be put there last.
+const HEAD: &[u8] = b"{\"seq\":";
+
+/// Appends the line of an entry to `out`, its line break included, still without a number.
+///
+/// # Panics
+/// Never: an entry holds only what JSON can, and `out` takes everything.
+pub fn encode(entry: &Entry, out: &mut Vec<u8>) {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Harmless);
+    entry
+        .serialize(&mut serializer)
+        .expect("an entry can be written as JSON");
+    out.push(b'\n');
+}
+
+/// Appends a line of [`encode`] to `out`, numbered.
+pub fn number(sequence: u64, line: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(HEAD);
+    out.extend_from_slice(sequence.to_string().as_bytes());
+    out.push(b',');
+    out.extend_from_slice(line.strip_prefix(b"{").unwrap_or(line));
+}
+
+/// Reads a line, with its line break.
+///
+/// # Errors
+/// When it is not whole, or not the line of an entry. Keys of a later version are ignored.
+pub fn parse(line: &[u8]) -> io::Result<Entry> {
+    let whole = line.strip_suffix(b"\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(serde_json::from_slice(whole)?)
+}
+
+/// Reads only the number of a line, which is much cheaper; `None` when it is not at its usual place.
+pub fn sequence(line: &[u8]) -> Option<u64> {
+    let rest = line.strip_prefix(HEAD)?;
+    let digits = &rest[..rest.iter().position(|b| *b == b',')?];
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Escapes, besides what JSON must, everything that moves a cursor, breaks a line somewhere, or reorders text.
+struct Harmless;
+
+/// What JSON lets stand, but a terminal, an editor or a reader's eye takes as an instruction.
+fn is_harmful(char: char) -> bool {
+    matches!(char,
+        '\u{7f}'..='\u{9f}' // DEL and C1: CSI is one character there.
+        | '\u{2028}' | '\u{2029}' // Line breaks to editors and JavaScript.
+        | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' // Bidi controls.
+        | '\u{feff}') // The byte order mark.
+}
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_harmful) {
+            let mut tail = rest[at..].chars();
+            writer.write_all(&rest.as_bytes()[..at])?;
+            if let Some(char) = tail.next() {
+                write!(writer, "\\u{:04x}", u32::from(char))?;
+            }
+            rest = tail.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}

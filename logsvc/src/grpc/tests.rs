@@ -1,0 +1,337 @@
+use std::collections::HashSet;
+
+use homeroom::status::reason;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+use super::*;
+
+async fn api() -> (tempfile::TempDir, LogApi) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let api = LogApi::open(directory.path(), Shutdown::new()).await;
+    (directory, api.expect("an open log"))
+}
+
+fn entry(message: &str) -> proto::Entry {
+    proto::Entry {
+        message: message.to_owned(),
+        ..Default::default()
+    }
+}
+
+async fn write(api: &LogApi, entries: Vec<proto::Entry>) -> Result<u64, Status> {
+    let request = proto::WriteRequest {
+        entries,
+        ..Default::default()
+    };
+    Ok(api.write(Request::new(request)).await?.into_inner().last_sequence)
+}
+
+async fn query(api: &LogApi, request: proto::QueryRequest) -> Result<proto::QueryResponse, Status> {
+    Ok(api.query(Request::new(request)).await?.into_inner())
+}
+
+fn messages(entries: &[proto::Entry]) -> Vec<&str> {
+    entries.iter().map(|entry| entry.message.as_str()).collect()
+}
+
+fn invalid<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
+    use tonic_types::StatusExt;
+    let status = result.expect_err("not valid");
+    assert_eq!(
+        (status.code(), reason(&status).as_deref()),
+        (Code::InvalidArgument, Some("INVALID_FIELD"))
+    );
+    let details = status.get_error_details();
+    details.bad_request().expect("a bad request").field_violations[0]
+        .field
+        .clone()
+}
+
+#[tokio::test]
+async fn what_is_written_is_found_with_its_number_and_its_defaults() {
+    let (_directory, api) = api().await;
+    assert_eq!(
+        write(&api, vec![entry("a"), entry("b\u{1b}[31m\nc")])
+            .await
+            .expect("written"),
+        2
+    );
+    let found = query(&api, proto::QueryRequest::default()).await.expect("found");
+    assert_eq!(messages(&found.entries), ["a", "b\u{1b}[31m\nc"]);
+    assert_eq!(
+        (found.entries[1].sequence, found.entries[1].severity()),
+        (2, proto::Severity::Info)
+    );
+    assert!(found.entries[1].time.is_some() && found.next_page_token.is_empty());
+}
+
+#[tokio::test]
+async fn a_log_opened_again_has_everything() {
+    let (directory, api) = api().await;
+    write(&api, vec![entry("a")]).await.expect("written");
+    api.close().await;
+    let refused = write(&api, vec![entry("b")]).await.expect_err("it is closed");
+    assert_eq!(reason(&refused).as_deref(), Some("DRAINING"));
+    assert!(query(&api, proto::QueryRequest::default()).await.is_ok(), "reads go on");
+    let second = LogApi::open(directory.path(), Shutdown::new()).await;
+    assert!(matches!(second, Err(Error::InUse(_))));
+    drop(api);
+    let api = LogApi::open(directory.path(), Shutdown::new())
+        .await
+        .expect("an open log");
+    assert_eq!(write(&api, vec![entry("b")]).await.expect("written"), 2);
+}
+
+#[tokio::test]
+async fn what_is_not_valid_is_named_and_nothing_is_written() {
+    let (_directory, api) = api().await;
+    assert_eq!(invalid(write(&api, vec![]).await), "entries");
+    assert_eq!(invalid(write(&api, vec![entry("a"); 10_001]).await), "entries");
+    assert_eq!(
+        invalid(write(&api, vec![entry("a"), entry("")]).await),
+        "entries[1].message"
+    );
+    let request = proto::WriteRequest {
+        entries: vec![entry("a")],
+        durability: 4,
+    };
+    assert_eq!(invalid(api.write(Request::new(request)).await), "durability");
+    let with = |set: fn(&mut proto::QueryRequest)| {
+        let mut request = proto::QueryRequest::default();
+        set(&mut request);
+        request
+    };
+    let filter = || {
+        Some(proto::Filter {
+            min_severity: 9,
+            ..Default::default()
+        })
+    };
+    assert_eq!(
+        invalid(
+            query(
+                &api,
+                proto::QueryRequest {
+                    filter: filter(),
+                    ..Default::default()
+                }
+            )
+            .await
+        ),
+        "filter.min_severity"
+    );
+    assert_eq!(invalid(query(&api, with(|r| r.order = 3)).await), "order");
+    assert_eq!(invalid(query(&api, with(|r| r.page_size = -1)).await), "page_size");
+    assert_eq!(
+        invalid(query(&api, with(|r| r.page_token = "x".to_owned())).await),
+        "page_token"
+    );
+    let tail = proto::TailRequest {
+        filter: filter(),
+        after_sequence: None,
+    };
+    assert_eq!(
+        invalid(api.tail(Request::new(tail)).await.map(|_| ())),
+        "filter.min_severity"
+    );
+    let trace = proto::GetTraceRequest {
+        trace_id: "x".to_owned(),
+    };
+    assert_eq!(invalid(api.get_trace(Request::new(trace)).await), "trace_id");
+    let found = query(&api, proto::QueryRequest::default()).await.expect("found");
+    assert!(found.entries.is_empty());
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_in_either_order_and_keep_to_their_query() {
+    let (_directory, api) = api().await;
+    write(&api, (0..250).map(|n| entry(&n.to_string())).collect())
+        .await
+        .expect("written");
+    let first = proto::QueryRequest {
+        order: proto::Order::NewestFirst.into(),
+        ..Default::default()
+    };
+    let (mut request, mut sizes, mut seen) = (first.clone(), Vec::new(), Vec::new());
+    loop {
+        let page = query(&api, request.clone()).await.expect("found");
+        sizes.push(page.entries.len());
+        seen.extend(page.entries.iter().map(|entry| entry.sequence));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(sizes, [100, 100, 50]);
+    assert!(seen.into_iter().eq((1..=250).rev()));
+    let other_order = proto::QueryRequest {
+        order: 1,
+        ..request.clone()
+    };
+    assert_eq!(invalid(query(&api, other_order).await), "page_token");
+    let filter = Some(proto::Filter {
+        text: "1".to_owned(),
+        ..Default::default()
+    });
+    assert_eq!(
+        invalid(query(&api, proto::QueryRequest { filter, ..request }).await),
+        "page_token"
+    );
+}
+
+fn traced(id: &str, seconds: i64, message: &str) -> proto::Entry {
+    proto::Entry {
+        trace_id: id.repeat(32),
+        time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+        ..entry(message)
+    }
+}
+
+async fn trace(api: &LogApi, id: &str) -> Result<proto::GetTraceResponse, Status> {
+    let request = proto::GetTraceRequest {
+        trace_id: id.repeat(32),
+    };
+    Ok(api.get_trace(Request::new(request)).await?.into_inner())
+}
+
+#[tokio::test]
+async fn a_trace_is_in_order_of_time_and_nothing_else() {
+    let (_directory, api) = api().await;
+    let entries = vec![
+        traced("a", 3, "c"),
+        traced("b", 1, "x"),
+        traced("a", 1, "a"),
+        entry("y"),
+        traced("a", 2, "b"),
+    ];
+    write(&api, entries).await.expect("written");
+    let found = trace(&api, "a").await.expect("found");
+    assert_eq!(
+        (messages(&found.entries), found.truncated),
+        (vec!["a", "b", "c"], false)
+    );
+    let missing = trace(&api, "c").await.expect_err("there is none");
+    assert_eq!(
+        (missing.code(), reason(&missing).as_deref()),
+        (Code::NotFound, Some("TRACE_NOT_FOUND"))
+    );
+}
+
+#[tokio::test]
+async fn a_trace_ends_at_its_entries_and_its_bytes() {
+    let (_directory, api) = api().await;
+    write(&api, vec![traced("a", 1, "m"); TRACE_ENTRIES_MAX])
+        .await
+        .expect("written");
+    assert!(!trace(&api, "a").await.expect("found").truncated);
+    write(&api, vec![traced("a", 1, "m")]).await.expect("written");
+    let found = trace(&api, "a").await.expect("found");
+    assert_eq!((found.entries.len(), found.truncated), (TRACE_ENTRIES_MAX, true));
+    write(&api, vec![traced("b", 1, &"x".repeat(1_000_000)); 5])
+        .await
+        .expect("written");
+    let found = trace(&api, "b").await.expect("found");
+    assert_eq!((found.entries.len(), found.truncated), (3, true));
+}
+
+#[tokio::test]
+async fn a_tail_sends_what_comes_and_ends_with_the_drain() {
+    let (_directory, api) = api().await;
+    write(&api, vec![entry("a")]).await.expect("written");
+    let tail = api.tail(Request::new(proto::TailRequest::default())).await;
+    let mut tail = tail.expect("a stream").into_inner();
+    assert_eq!(tail.next().await.expect("a part").expect("no error").sequence, 1);
+    write(&api, vec![entry("b")]).await.expect("written");
+    let part = tail.next().await.expect("a part").expect("no error");
+    assert_eq!((messages(&part.entries), part.sequence), (vec!["b"], 2));
+    api.shutdown.cancel();
+    let status = tail.next().await.expect("an end").expect_err("it drains");
+    assert_eq!(
+        (status.code(), reason(&status).as_deref()),
+        (Code::Unavailable, Some("DRAINING"))
+    );
+}
+
+struct Stream {
+    requests: mpsc::Sender<Result<proto::IngestRequest, Status>>,
+    answers: Answers<proto::IngestResponse>,
+}
+
+impl Stream {
+    fn open(api: &LogApi) -> Self {
+        let (requests, received) = mpsc::channel(200);
+        let received = ReceiverStream::new(received);
+        let answers = ingest::acknowledge(api.segment.clone(), api.shutdown.clone(), received);
+        Self {
+            requests,
+            answers: answers.boxed(),
+        }
+    }
+
+    async fn send(&self, batch: u64, messages: &[&str]) {
+        let request = proto::IngestRequest {
+            batch,
+            entries: messages.iter().map(|message| entry(message)).collect(),
+            ..Default::default()
+        };
+        self.requests.send(Ok(request)).await.expect("it is read");
+    }
+
+    async fn next(&mut self) -> Option<Result<(u64, u64), Status>> {
+        let answer = self.answers.next().await?;
+        Some(answer.map(|answer| (answer.batch, answer.last_sequence)))
+    }
+}
+
+#[tokio::test]
+async fn batches_are_acknowledged_in_order_without_waiting_for_each_other() {
+    let (_directory, api) = api().await;
+    let mut stream = Stream::open(&api);
+    for batch in 1..=150 {
+        stream.send(batch, &["a", "b"]).await;
+    }
+    for batch in 1..=150 {
+        assert_eq!(
+            stream.next().await.expect("an answer").expect("written"),
+            (batch, batch * 2)
+        );
+    }
+    drop(stream.requests);
+    assert!(stream.answers.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_first_error_after_the_acknowledgements_before_it() {
+    let (_directory, api) = api().await;
+    for (bad, messages, field) in [
+        (6, &[""][..], "entries[0].message"),
+        (5, &["m"], "batch"),
+        (6, &[], "entries"),
+    ] {
+        let mut stream = Stream::open(&api);
+        stream.send(5, &["good"]).await;
+        stream.send(bad, messages).await;
+        stream.send(7, &["late"]).await;
+        assert_eq!(stream.next().await.expect("an answer").expect("written").0, 5);
+        assert_eq!(invalid(stream.next().await.expect("an end")), field);
+        assert!(stream.next().await.is_none());
+    }
+    let found = query(&api, proto::QueryRequest::default()).await.expect("found");
+    assert_eq!(
+        messages(&found.entries).into_iter().collect::<HashSet<_>>(),
+        ["good"].into()
+    );
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_drain_after_what_was_received() {
+    let (_directory, api) = api().await;
+    let mut stream = Stream::open(&api);
+    stream.send(1, &["a"]).await;
+    assert_eq!(stream.next().await.expect("an answer").expect("written"), (1, 1));
+    api.shutdown.cancel();
+    let status = stream.next().await.expect("an end").expect_err("it drains");
+    assert_eq!(reason(&status).as_deref(), Some("DRAINING"));
+}

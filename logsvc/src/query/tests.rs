@@ -1,0 +1,299 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    entry::{self, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Time, tests::entry},
+    segment::{Batch, Fate},
+};
+
+fn time(seconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds, nanos: 0 }
+}
+
+/// An entry of a small world, so that filters find some of them.
+fn sample(n: u64) -> Entry {
+    let message = proto::Entry {
+        time: Some(time(i64::try_from(n / 3 * 2 + n % 3).expect("a small number"))),
+        severity: i32::try_from(n % 6).expect("a small number") + 1,
+        service: ["", "a", "b"][usize::try_from(n % 3).expect("below 3")].to_owned(),
+        instance: ["x", "y"][usize::try_from(n % 2).expect("below 2")].to_owned(),
+        message: format!("message {} of {n}", n % 7),
+        trace_id: match n % 5 {
+            0 => String::new(),
+            id => id.to_string().repeat(32),
+        },
+        ..Default::default()
+    };
+    Entry::parse(message, Time::MIN).expect("a valid entry")
+}
+
+async fn segment(entries: &[Entry]) -> (tempfile::TempDir, Arc<Segment>) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let segment = Segment::open(directory.path()).expect("an open segment");
+    for entries in entries.chunks(entry::ENTRIES_MAX) {
+        let written = segment.append(Batch::encode(entries), false, &Fate::default()).await;
+        written.expect("queued").wait().await.expect("written");
+    }
+    (directory, Arc::new(segment))
+}
+
+/// All pages, joined.
+async fn pages(segment: &Arc<Segment>, filter: &Arc<Filter>, order: Order, limit: Limit) -> Vec<u64> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let visible = *segment.visible().borrow();
+        let scan = Scan::new(filter.clone(), order, limit, after, visible);
+        let found = scan.finish(segment).await.expect("readable");
+        assert!(found.entries.len() <= limit.entries);
+        assert!(
+            !found.entries.is_empty() || !found.more,
+            "there is no empty page before the last"
+        );
+        all.extend(found.entries.iter().map(|entry| entry.sequence));
+        if !found.more {
+            return all;
+        }
+        after = Some(found.after);
+    }
+}
+
+fn filters() -> Vec<proto::Filter> {
+    let filter = proto::Filter::default;
+    vec![
+        filter(),
+        proto::Filter {
+            start_time: Some(time(1500)),
+            ..filter()
+        },
+        proto::Filter {
+            end_time: Some(time(1500)),
+            ..filter()
+        },
+        proto::Filter {
+            start_time: Some(time(700)),
+            end_time: Some(time(1900)),
+            ..filter()
+        },
+        proto::Filter {
+            start_time: Some(time(7)),
+            end_time: Some(time(7)),
+            ..filter()
+        },
+        proto::Filter {
+            service: "a".to_owned(),
+            ..filter()
+        },
+        proto::Filter {
+            service: "none".to_owned(),
+            ..filter()
+        },
+        proto::Filter {
+            instance: "y".to_owned(),
+            ..filter()
+        },
+        proto::Filter {
+            min_severity: proto::Severity::Error.into(),
+            ..filter()
+        },
+        proto::Filter {
+            text: "e 3 of".to_owned(),
+            ..filter()
+        },
+        proto::Filter {
+            trace_id: "3".repeat(32),
+            ..filter()
+        },
+        proto::Filter {
+            trace_id: "9".repeat(32),
+            ..filter()
+        },
+        proto::Filter {
+            service: "b".to_owned(),
+            instance: "x".to_owned(),
+            text: "5".to_owned(),
+            ..filter()
+        },
+    ]
+}
+
+#[tokio::test]
+async fn each_filter_finds_in_both_orders_what_a_look_at_every_entry_does() {
+    let entries: Vec<_> = (1..=3000).map(sample).collect();
+    let (_directory, segment) = segment(&entries).await;
+    for message in filters() {
+        let filter = Arc::new(Filter::try_from(message).expect("a valid filter"));
+        let mut expected: Vec<u64> = (1..)
+            .zip(&entries)
+            .filter_map(|(n, entry)| filter.matches(entry).then_some(n))
+            .collect();
+        for order in [Order::OldestFirst, Order::NewestFirst] {
+            for size in [97, 1000] {
+                let limit = Limit {
+                    entries: size,
+                    ..Limit::PAGE
+                };
+                assert_eq!(
+                    pages(&segment, &filter, order, limit).await,
+                    expected,
+                    "{filter:?} {order:?}"
+                );
+            }
+            expected.reverse();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_ends_at_its_bytes_but_has_an_entry() {
+    let (_directory, segment) = segment(&vec![entry(&"x".repeat(1000)); 10]).await;
+    let filter = Arc::new(Filter::default());
+    for size_bytes in [1, 2500] {
+        let limit = Limit {
+            entries: 1000,
+            size_bytes,
+        };
+        let found = Scan::new(filter.clone(), Order::NewestFirst, limit, None, 10);
+        let found = found.finish(&segment).await.expect("readable");
+        assert_eq!((found.entries.len(), found.more), (1 + size_bytes / 2500, true));
+        assert_eq!(
+            pages(&segment, &filter, Order::OldestFirst, limit).await,
+            (1..=10).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_scan_goes_through_more_blocks_than_a_step_has() {
+    let blocks = STEP_BLOCKS + 2;
+    let mut entries = vec![entry(&"x".repeat(300 * 1024)); blocks];
+    entries[blocks - 1].message = "needle".to_owned();
+    let (_directory, segment) = segment(&entries).await;
+    let message = proto::Filter {
+        text: "needle".to_owned(),
+        ..Default::default()
+    };
+    let filter = Arc::new(Filter::try_from(message).expect("a valid filter"));
+    let found = pages(&segment, &filter, Order::OldestFirst, Limit::PAGE).await;
+    assert_eq!(found, [blocks as u64]);
+    let scan = Scan::new(filter, Order::OldestFirst, Limit::PAGE, None, blocks as u64);
+    let found = scan.step(&segment).await.expect("readable").found();
+    assert_eq!((found.after, found.more), (STEP_BLOCKS as u64, false));
+}
+
+#[tokio::test]
+async fn nothing_beyond_what_was_visible_is_found() {
+    let (_directory, segment) = segment(&(1..=10).map(sample).collect::<Vec<_>>()).await;
+    for order in [Order::OldestFirst, Order::NewestFirst] {
+        let scan = Scan::new(Arc::new(Filter::default()), order, Limit::PAGE, None, 6);
+        let found = scan.finish(&segment).await.expect("readable");
+        assert_eq!((found.entries.len(), found.more), (6, false));
+    }
+}
+
+#[test]
+fn what_is_not_valid_is_named() {
+    let filter = proto::Filter::default;
+    let rows = [
+        (
+            proto::Filter {
+                start_time: Some(time(2)),
+                end_time: Some(time(1)),
+                ..filter()
+            },
+            "end_time",
+        ),
+        (
+            proto::Filter {
+                start_time: Some(time(i64::MAX)),
+                ..filter()
+            },
+            "start_time",
+        ),
+        (
+            proto::Filter {
+                end_time: Some(time(i64::MIN)),
+                ..filter()
+            },
+            "end_time",
+        ),
+        (
+            proto::Filter {
+                service: "x".repeat(NAME_BYTES_MAX + 1),
+                ..filter()
+            },
+            "service",
+        ),
+        (
+            proto::Filter {
+                instance: "x".repeat(NAME_BYTES_MAX + 1),
+                ..filter()
+            },
+            "instance",
+        ),
+        (
+            proto::Filter {
+                min_severity: 7,
+                ..filter()
+            },
+            "min_severity",
+        ),
+        (
+            proto::Filter {
+                text: "x".repeat(MESSAGE_BYTES_MAX + 1),
+                ..filter()
+            },
+            "text",
+        ),
+        (
+            proto::Filter {
+                trace_id: "A".repeat(32),
+                ..filter()
+            },
+            "trace_id",
+        ),
+        (
+            proto::Filter {
+                trace_id: "0".repeat(32),
+                ..filter()
+            },
+            "trace_id",
+        ),
+    ];
+    for (message, field) in rows {
+        assert_eq!(Filter::try_from(message).expect_err("not valid").field, field);
+    }
+    assert_eq!(Order::parse("order", 3).expect_err("not valid").field, "order");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn pages_of_any_log_are_those_of_a_list(
+        sizes in proptest::collection::vec(1_usize..200_000, 1..40),
+        seconds in proptest::collection::vec(0_i64..20, 40),
+        (start, span, size) in (0_i64..20, 0_i64..20, 1_usize..9),
+    ) {
+        let sample = |(size, seconds): (&usize, &i64)| Entry {
+            time: Time::parse("time", time(*seconds)).expect("a valid time"),
+            ..entry(&"x".repeat(*size))
+        };
+        let entries: Vec<_> = sizes.iter().zip(&seconds).map(sample).collect();
+        let message = proto::Filter {
+            start_time: Some(time(start)),
+            end_time: Some(time(start + span)),
+            ..Default::default()
+        };
+        let filter = Arc::new(Filter::try_from(message).expect("a valid filter"));
+        let mut expected: Vec<u64> =
+            (1..).zip(&entries).filter_map(|(n, entry)| filter.matches(entry).then_some(n)).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let (_directory, segment) = segment(&entries).await;
+            let limit = Limit { entries: size, ..Limit::PAGE };
+            assert_eq!(pages(&segment, &filter, Order::OldestFirst, limit).await, expected);
+            expected.reverse();
+            assert_eq!(pages(&segment, &filter, Order::NewestFirst, limit).await, expected);
+        });
+    }
+}

@@ -1,0 +1,166 @@
+//! The lines on disk: one file of a data directory, that one process appends to and everybody reads.
+//!
+//! Its parts: `disk` is what can fail, `open` finds the file and repairs its end, `index` knows what is where, `append`
+//! is what is queued, `committer` the thread that writes it. Readers see what has been acknowledged and nothing else. Must never import
+//! `query`, `tail` or `grpc`.
+
+mod append;
+mod committer;
+mod disk;
+mod index;
+mod open;
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use self::{append::Append, committer::Committer, disk::Disk, index::Index};
+pub use self::{
+    append::{Batch, Fate, Written},
+    index::{Block, entries},
+};
+use crate::error::Error;
+
+/// How many batches wait for the committer; more wait in their callers.
+const QUEUE_BATCHES_MAX: usize = 1024;
+/// How much text waits for the committer, so that slow disks do not fill the memory; more waits in the callers.
+const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The file of a data directory, open for this process alone.
+///
+/// Dropping it writes what is queued, as [`Segment::close`] does, and waits for that.
+#[derive(Debug)]
+pub struct Segment {
+    file: File,
+    /// Guards what is where; held for lookups and for the addition of a group, never while a disk is waited for.
+    index: Arc<Mutex<Index>>,
+    visible: watch::Receiver<u64>,
+    room: Arc<Semaphore>,
+    /// Guards the committer, which is gone once closed. Never held together with `index`.
+    committer: Mutex<Option<(mpsc::Sender<Append>, JoinHandle<()>)>>,
+    /// Locked as long as it is open: no other process has the directory.
+    _lock: File,
+}
+
+impl Segment {
+    /// Opens the data directory, which it makes when there is none, and repairs the end of its file. Blocks.
+    ///
+    /// A last line that is not whole, as a crash leaves it, is cut off; a damaged line before it stays and is skipped.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Layout`] or [`Error::Open`].
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        Self::open_with(directory, |file| Box::new(file))
+    }
+
+    /// Opens the data directory with another way to write.
+    fn open_with(directory: &Path, writer: impl FnOnce(File) -> Box<dyn Disk>) -> Result<Self, Error> {
+        let opened = open::open(directory)?;
+        let (visible_now, visible) = watch::channel(opened.index.last());
+        let index = Arc::new(Mutex::new(opened.index));
+        let committer = Committer::new(writer(opened.writer), index.clone(), visible_now);
+        let (queue, appends) = mpsc::channel(QUEUE_BATCHES_MAX);
+        let thread = std::thread::Builder::new()
+            .name("log-committer".to_owned())
+            .spawn(move || committer.run(appends));
+        let thread = thread.map_err(|source| Error::Open {
+            path: directory.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            file: opened.reader,
+            index,
+            visible,
+            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            committer: Mutex::new(Some((queue, thread))),
+            _lock: opened.lock,
+        })
+    }
+
+    /// Queues a batch, once there is room, to be written after all that were queued before. What it returns tells when
+    /// that is done, and synced if so asked.
+    ///
+    /// Once a batch of a `fate` failed, no later one of the same fate is written.
+    ///
+    /// Cancel safe: the batch is queued or it is not. What is queued is written, waited for or not.
+    ///
+    /// # Errors
+    /// [`Error::Draining`] once closed.
+    pub async fn append(&self, batch: Batch, synced: bool, fate: &Fate) -> Result<Written, Error> {
+        let queue = {
+            let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
+            committer
+                .as_ref()
+                .map(|(queue, _)| queue.clone())
+                .ok_or(Error::Draining)?
+        };
+        let size = u32::try_from(batch.text.len().min(QUEUE_BYTES_MAX)).expect("the room is counted in 32 bits");
+        let room = self.room.clone().acquire_many_owned(size).await;
+        let (answer, written) = oneshot::channel();
+        let append = Append {
+            batch,
+            synced,
+            fate: fate.clone(),
+            answer,
+            _room: room.expect("the semaphore is never closed"),
+        };
+        queue.send(append).await.map_err(|_| Error::StoreFailed)?;
+        Ok(Written::new(written))
+    }
+
+    /// The sequence number of the last entry that readers see, as it rises. Ends once closed.
+    pub fn visible(&self) -> watch::Receiver<u64> {
+        self.visible.clone()
+    }
+
+    /// The block that has the first entry at `sequence` or after it.
+    pub fn block_from(&self, sequence: u64) -> Option<Block> {
+        self.index().block_from(sequence)
+    }
+
+    /// The block that has the last entry at `sequence` or before it.
+    pub fn block_up_to(&self, sequence: u64) -> Option<Block> {
+        self.index().block_up_to(sequence)
+    }
+
+    /// Reads the lines of a block. Blocks.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn read(&self, block: &Block) -> io::Result<Vec<u8>> {
+        let mut text = vec![0; block.size_bytes];
+        self.file.read_exact_at(&mut text, block.offset)?;
+        Ok(text)
+    }
+
+    /// Takes no more batches, writes and syncs those queued, and ends the committer. Blocks.
+    pub fn close(&self) {
+        let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((queue, thread)) = committer {
+            drop(queue);
+            if thread.join().is_err() {
+                tracing::error!("the committer of the log panicked");
+            }
+        }
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,390 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+
+use super::*;
+use crate::entry::tests::entry;
+
+/// What goes wrong next; until it is taken back.
+#[derive(Debug, Clone, Copy, Default)]
+struct Faults {
+    append: Option<io::ErrorKind>,
+    sync: bool,
+    truncate: bool,
+}
+
+struct Faulty {
+    file: File,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl Faulty {
+    fn faults(&self) -> Faults {
+        *self.faults.lock().expect("no test panics with it")
+    }
+}
+
+impl Disk for Faulty {
+    fn append(&mut self, text: &[u8]) -> io::Result<()> {
+        match self.faults().append {
+            // As much as fits is written, as a disk does.
+            Some(kind) => self.file.append(&text[..text.len() / 2]).and(Err(kind.into())),
+            None => self.file.append(text),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        match self.faults().sync {
+            true => Err(io::Error::other("injected")),
+            false => self.file.sync(),
+        }
+    }
+
+    fn truncate(&mut self, size_bytes: u64) -> io::Result<()> {
+        match self.faults().truncate {
+            true => Err(io::Error::other("injected")),
+            false => self.file.truncate(size_bytes),
+        }
+    }
+}
+
+struct Broken {
+    segment: Segment,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl Broken {
+    fn open(directory: &Path) -> Self {
+        let faults = Arc::new(Mutex::new(Faults::default()));
+        let own = faults.clone();
+        let segment = Segment::open_with(directory, |file| Box::new(Faulty { file, faults: own }));
+        Self {
+            segment: segment.expect("an open segment"),
+            faults,
+        }
+    }
+
+    fn set(&self, faults: Faults) {
+        *self.faults.lock().expect("no test panics with it") = faults;
+    }
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn path(directory: &tempfile::TempDir) -> PathBuf {
+    directory.path().join("log-00000000000000000001.jsonl")
+}
+
+fn open(directory: &tempfile::TempDir) -> Segment {
+    Segment::open(directory.path()).expect("an open segment")
+}
+
+async fn write_as(segment: &Segment, messages: &[&str], synced: bool, fate: &Fate) -> Result<u64, Error> {
+    let entries: Vec<_> = messages.iter().map(|message| entry(message)).collect();
+    segment
+        .append(Batch::encode(&entries), synced, fate)
+        .await?
+        .wait()
+        .await
+}
+
+async fn write(segment: &Segment, messages: &[&str]) -> Result<u64, Error> {
+    write_as(segment, messages, true, &Fate::default()).await
+}
+
+/// Everything that readers see, oldest first.
+fn all(segment: &Segment) -> Vec<(u64, String)> {
+    let (mut all, mut first) = (Vec::new(), 1);
+    while let Some(block) = segment.block_from(first) {
+        let text = segment.read(&block).expect("readable");
+        all.extend(entries(&block, &text, 1, u64::MAX).map(|(entry, _)| (entry.sequence, entry.message)));
+        first = block.last + 1;
+    }
+    all
+}
+
+fn numbered(messages: &[(u64, &str)]) -> Vec<(u64, String)> {
+    messages
+        .iter()
+        .map(|(n, message)| (*n, (*message).to_owned()))
+        .collect()
+}
+
+#[tokio::test]
+async fn opening_again_keeps_all_and_continues_the_sequence() {
+    let directory = directory();
+    let segment = open(&directory);
+    assert_eq!(*segment.visible().borrow(), 0);
+    assert_eq!(write(&segment, &["a", "b"]).await.expect("written"), 2);
+    drop(segment);
+    let segment = open(&directory);
+    assert_eq!(*segment.visible().borrow(), 2);
+    assert_eq!(write(&segment, &["c"]).await.expect("written"), 3);
+    assert_eq!(all(&segment), numbered(&[(1, "a"), (2, "b"), (3, "c")]));
+}
+
+#[tokio::test]
+async fn only_the_own_user_may_read() {
+    let parent = directory();
+    let directory = parent.path().join("data");
+    let _segment = Segment::open(&directory).expect("an open segment");
+    let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    assert_eq!(mode(&directory.join("log-00000000000000000001.jsonl")), 0o600);
+}
+
+#[tokio::test]
+async fn a_directory_has_one_owner() {
+    let directory = directory();
+    let segment = open(&directory);
+    assert!(matches!(Segment::open(directory.path()), Err(Error::InUse(_))));
+    drop(segment);
+    assert!(Segment::open(directory.path()).is_ok());
+}
+
+#[tokio::test]
+async fn a_directory_of_several_files_is_refused_and_one_that_is_none_too() {
+    let directory = directory();
+    drop(open(&directory));
+    let second = directory.path().join("log-00000000000000000009.jsonl");
+    fs::write(&second, "").expect("written");
+    assert!(matches!(Segment::open(directory.path()), Err(Error::Layout(_))));
+    assert!(matches!(Segment::open(&second), Err(Error::Open { .. })));
+}
+
+#[tokio::test]
+async fn a_last_line_torn_anywhere_is_cut_off_and_nothing_before_it() {
+    let directory = directory();
+    let segment = open(&directory);
+    write(&segment, &["a", "b"]).await.expect("written");
+    let kept = fs::read(path(&directory)).expect("readable");
+    write(&segment, &["a \u{1b} \u{e9} message"]).await.expect("written");
+    drop(segment);
+    let whole = fs::read(path(&directory)).expect("readable");
+    for end in kept.len()..whole.len() {
+        fs::write(path(&directory), &whole[..end]).expect("written");
+        let segment = open(&directory);
+        assert_eq!(fs::read(path(&directory)).expect("readable"), kept, "torn at {end}");
+        assert_eq!(write(&segment, &["c"]).await.expect("written"), 3);
+        assert_eq!(all(&segment), numbered(&[(1, "a"), (2, "b"), (3, "c")]));
+    }
+}
+
+#[tokio::test]
+async fn a_last_line_of_garbage_is_cut_off() {
+    let directory = directory();
+    let segment = open(&directory);
+    write(&segment, &["a"]).await.expect("written");
+    drop(segment);
+    let kept = fs::read(path(&directory)).expect("readable");
+    for garbage in [&b"\0\0\0\0"[..], b"\0\0\n", b"\xff\xfe\n", b"{}\n", b"\n"] {
+        fs::write(path(&directory), [&kept, garbage].concat()).expect("written");
+        assert_eq!(all(&open(&directory)), numbered(&[(1, "a")]));
+        assert_eq!(fs::read(path(&directory)).expect("readable"), kept);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_line_is_left_out_but_never_deleted() {
+    let directory = directory();
+    let segment = open(&directory);
+    write(&segment, &["a", "b", "c", "d"]).await.expect("written");
+    drop(segment);
+    let whole = fs::read_to_string(path(&directory)).expect("readable");
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    let damages = [
+        whole.replace("{\"seq\":2", "x\"seq\":2"),
+        whole.replace("\"seq\":2", "\"seq\":92"),
+        whole.replace("\"seq\":2", "\"seq\":1"),
+        whole.replace("\"seq\":2", "\"seq\":18446744073709551615"),
+        lines[..1].concat() + "torn\nin\npieces\n" + &lines[2..].concat(),
+    ];
+    for damage in damages {
+        fs::write(path(&directory), &damage).expect("written");
+        let segment = open(&directory);
+        assert_eq!(all(&segment), numbered(&[(1, "a"), (3, "c"), (4, "d")]), "{damage}");
+        assert_eq!(fs::read_to_string(path(&directory)).expect("readable"), damage);
+        assert_eq!(write(&segment, &["e"]).await.expect("written"), 5);
+    }
+    let merged = [lines[0], lines[1].trim_end(), lines[2], lines[3]].concat();
+    fs::write(path(&directory), &merged).expect("written");
+    assert_eq!(all(&open(&directory)), numbered(&[(1, "a"), (4, "d")]));
+}
+
+#[tokio::test]
+async fn a_damaged_line_before_a_torn_one_keeps_its_number() {
+    let directory = directory();
+    let segment = open(&directory);
+    write(&segment, &["a", "b", "c"]).await.expect("written");
+    drop(segment);
+    let text = fs::read_to_string(path(&directory)).expect("readable");
+    let damaged = text
+        .replace("{\"seq\":2", "x\"seq\":2")
+        .replace("{\"seq\":3", "x\"seq\":3");
+    fs::write(path(&directory), damaged).expect("written");
+    let segment = open(&directory);
+    assert_eq!(write(&segment, &["d"]).await.expect("written"), 3);
+    assert_eq!(all(&segment), numbered(&[(1, "a"), (3, "d")]));
+    drop(segment);
+    assert_eq!(all(&open(&directory)), numbered(&[(1, "a"), (3, "d")]));
+}
+
+#[tokio::test]
+async fn a_full_disk_keeps_nothing_of_the_batch_and_recovers() {
+    let directory = directory();
+    let broken = Broken::open(directory.path());
+    write(&broken.segment, &["a"]).await.expect("written");
+    let kept = fs::read(path(&directory)).expect("readable");
+    for kind in [
+        io::ErrorKind::StorageFull,
+        io::ErrorKind::QuotaExceeded,
+        io::ErrorKind::WriteZero,
+    ] {
+        broken.set(Faults {
+            append: Some(kind),
+            ..Faults::default()
+        });
+        assert!(matches!(
+            write(&broken.segment, &["b", "c"]).await,
+            Err(Error::DiskFull)
+        ));
+        assert_eq!(fs::read(path(&directory)).expect("readable"), kept);
+    }
+    broken.set(Faults::default());
+    assert_eq!(write(&broken.segment, &["d"]).await.expect("written"), 2);
+    let expected = numbered(&[(1, "a"), (2, "d")]);
+    assert_eq!(all(&broken.segment), expected);
+    drop(broken);
+    assert_eq!(all(&open(&directory)), expected);
+}
+
+#[tokio::test]
+async fn a_failed_disk_takes_nothing_more_but_is_read_on() {
+    let failures = [
+        Faults {
+            sync: true,
+            ..Faults::default()
+        },
+        Faults {
+            append: Some(io::ErrorKind::StorageFull),
+            truncate: true,
+            ..Faults::default()
+        },
+        Faults {
+            append: Some(io::ErrorKind::Other),
+            ..Faults::default()
+        },
+    ];
+    for faults in failures {
+        let directory = directory();
+        let broken = Broken::open(directory.path());
+        write(&broken.segment, &["a"]).await.expect("written");
+        broken.set(faults);
+        assert!(
+            matches!(write(&broken.segment, &["b"]).await, Err(Error::StoreFailed)),
+            "{faults:?}"
+        );
+        broken.set(Faults::default());
+        assert!(
+            matches!(write(&broken.segment, &["c"]).await, Err(Error::StoreFailed)),
+            "{faults:?}"
+        );
+        assert_eq!(all(&broken.segment), numbered(&[(1, "a")]));
+        assert_eq!(*broken.segment.visible().borrow(), 1);
+        drop(broken);
+        let segment = open(&directory);
+        let last = *segment.visible().borrow();
+        assert_eq!(write(&segment, &["d"]).await.expect("written"), last + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_sync_is_only_done_for_who_asks() {
+    let directory = directory();
+    let broken = Broken::open(directory.path());
+    broken.set(Faults {
+        sync: true,
+        ..Faults::default()
+    });
+    let fate = Fate::default();
+    assert_eq!(
+        write_as(&broken.segment, &["a"], false, &fate).await.expect("written"),
+        1
+    );
+    assert!(matches!(
+        write_as(&broken.segment, &["b"], true, &fate).await,
+        Err(Error::StoreFailed)
+    ));
+}
+
+#[tokio::test]
+async fn after_a_failure_no_batch_of_the_same_fate_is_written() {
+    let directory = directory();
+    let broken = Broken::open(directory.path());
+    broken.set(Faults {
+        append: Some(io::ErrorKind::StorageFull),
+        ..Faults::default()
+    });
+    let fate = Fate::default();
+    assert!(write_as(&broken.segment, &["a"], true, &fate).await.is_err());
+    broken.set(Faults::default());
+    assert!(write_as(&broken.segment, &["b"], true, &fate).await.is_err());
+    assert_eq!(write(&broken.segment, &["c"]).await.expect("written"), 1);
+    assert_eq!(all(&broken.segment), numbered(&[(1, "c")]));
+}
+
+#[tokio::test]
+async fn closing_writes_what_is_queued_and_takes_no_more() {
+    let directory = directory();
+    let segment = Arc::new(open(&directory));
+    let mut queued = Vec::new();
+    for _ in 0..100 {
+        let batch = Batch::encode(&[entry("m")]);
+        queued.push(segment.append(batch, false, &Fate::default()).await.expect("queued"));
+    }
+    let closing = segment.clone();
+    tokio::task::spawn_blocking(move || closing.close())
+        .await
+        .expect("closed");
+    for (n, written) in (1..).zip(queued) {
+        assert_eq!(written.wait().await.expect("written"), n);
+    }
+    assert!(matches!(write(&segment, &["m"]).await, Err(Error::Draining)));
+    assert_eq!(all(&segment).len(), 100);
+}
+
+#[tokio::test]
+async fn many_writers_get_a_number_each_and_batches_stay_together() {
+    let directory = directory();
+    let segment = Arc::new(open(&directory));
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..40 {
+        let segment = segment.clone();
+        writers.spawn(async move {
+            let messages = ["0", "1", "2"].map(|n| format!("{writer}.{n}"));
+            let last = write(&segment, &messages.each_ref().map(String::as_str))
+                .await
+                .expect("written");
+            (last, messages)
+        });
+    }
+    let written = writers.join_all().await;
+    let all = all(&segment);
+    assert_eq!(all.len(), 120);
+    for (last, messages) in written {
+        let at = usize::try_from(last).expect("a small number");
+        let batch: Vec<_> = all[at - 3..at].iter().map(|(_, message)| message.clone()).collect();
+        assert_eq!(batch, messages);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_the_queue_is_written() {
+    let directory = directory();
+    let segment = open(&directory);
+    let huge = entry(&"\u{1}".repeat(crate::entry::MESSAGE_BYTES_MAX));
+    let batch = Batch::encode(&vec![huge; 12]);
+    assert!(batch.text.len() > QUEUE_BYTES_MAX);
+    let written = segment.append(batch, false, &Fate::default()).await.expect("queued");
+    assert_eq!(written.wait().await.expect("written"), 12);
+}
