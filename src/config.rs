@@ -1,12 +1,12 @@
 //! What all binaries share: flags and environment variables (strings), and what they mean (checked).
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::model::Address;
 
 /// The flags of every service. `#[command(flatten)]` puts them into a service's own.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Args {
+pub struct ServiceArgs {
     /// Where to listen, as IP:PORT; port 0 takes a free one [default: the service's own port on 127.0.0.1]
     #[arg(long, env = "HOMEROOM_LISTEN", value_name = "IP:PORT")]
     pub listen: Option<String>,
@@ -45,6 +45,50 @@ impl AsRef<Self> for Config {
     }
 }
 
+/// The flags of a service that keeps data.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct StoringArgs {
+    /// The flags of every service.
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// Where the data is kept [default: homeroom-data/ and the service's name]
+    #[arg(long, env = "HOMEROOM_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What a service that keeps data needs to know to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoringConfig {
+    /// What every service needs to know.
+    pub service: Config,
+    /// Where the data is kept.
+    pub data_dir: PathBuf,
+}
+
+/// The folder that services keep their data in when nobody says.
+pub const DATA_DIR_DEFAULT: &str = "homeroom-data";
+
+impl StoringConfig {
+    /// Checks the flags of the service `name`, which listens on `port` when they don't say.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, together.
+    pub fn parse(args: StoringArgs, name: &str, port: u16) -> Result<Self, ConfigErrors> {
+        Ok(Self {
+            service: Config::parse(&args.service, port)?,
+            data_dir: args
+                .data_dir
+                .unwrap_or_else(|| PathBuf::from(DATA_DIR_DEFAULT).join(name)),
+        })
+    }
+}
+
+impl AsRef<Config> for StoringConfig {
+    fn as_ref(&self) -> &Config {
+        &self.service
+    }
+}
+
 /// Where the registry is when nobody says.
 pub const REGISTRY_DEFAULT: &str = "127.0.0.1:3000";
 /// How long a drain takes at most when nobody says.
@@ -55,7 +99,7 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with them, together.
-    pub fn parse(args: &Args, port: u16) -> Result<Self, ConfigErrors> {
+    pub fn parse(args: &ServiceArgs, port: u16) -> Result<Self, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         let config = Self {
             listen: errors.check(
@@ -177,7 +221,7 @@ mod tests {
 
     #[test]
     fn nothing_given_is_the_documented_default() {
-        let config = Config::parse(&Args::default(), 3002).expect("the defaults are sound");
+        let config = Config::parse(&ServiceArgs::default(), 3002).expect("the defaults are sound");
         assert_eq!(config.listen, "127.0.0.1:3002".parse().expect("an address"));
         assert_eq!(config.registry.as_str(), REGISTRY_DEFAULT);
         assert_eq!(config.grace, Duration::from_secs(10));
@@ -185,7 +229,7 @@ mod tests {
 
     #[test]
     fn all_errors_are_reported_together() {
-        let args = Args {
+        let args = ServiceArgs {
             listen: Some("here".to_owned()),
             advertise: Some("0.0.0.0:1".to_owned()),
             registry: Some("localhost".to_owned()),

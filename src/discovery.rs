@@ -103,7 +103,7 @@ impl Watcher {
                 self.view = View::default();
             } else if !known_lost {
                 known_lost = true;
-                tracing::warn!(reason = %lost, "lost the registry, keeping the last view");
+                tracing::warn!(reason = %lost, "no news from the registry, keeping the last view");
             }
             sleep(backoff.next_delay()).await;
         }

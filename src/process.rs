@@ -1,6 +1,6 @@
 //! A whole service process, from its configuration to its exit code: what every `main` of ours calls.
 
-use std::{fmt::Display, process::ExitCode, time::Duration};
+use std::{fmt::Display, io::Write, process::ExitCode, time::Duration};
 
 use tokio::net::TcpListener;
 
@@ -10,6 +10,7 @@ use crate::{
     server,
     shutdown::{self, Shutdown},
     telemetry::{self, Origin},
+    text::printable,
 };
 
 /// The exit code for flags that make no sense.
@@ -32,7 +33,7 @@ where
     let config = match config {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("{name}: {errors}");
+            complain(&format!("{name}: {errors}"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
@@ -44,7 +45,7 @@ where
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{name}: {error}");
+            complain(&format!("{name}: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -77,8 +78,13 @@ where
         instance: listening.to_string(),
     };
     telemetry.ship(log, origin);
-    eprintln!("{name}: listening on {listening}");
+    complain(&format!("{name}: listening on {listening}"));
     let result = run(config, listener, shutdown).await;
     telemetry.flush(FLUSH_PATIENCE).await;
     result.map_err(|error| error.to_string())
+}
+
+/// Says one line on stderr, escaped. Nobody is left to hear that stderr is closed.
+pub fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", printable(line));
 }

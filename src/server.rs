@@ -81,10 +81,10 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// A service, from its name to its end.
 ///
 /// ```no_run
-/// # use homeroom::{Service, config::{Args, Config}, proto::grades::v1::grades_server::*};
+/// # use homeroom::{Service, config::{Config, ServiceArgs}, proto::grades::v1::grades_server::*};
 /// # async fn example(grades: impl Grades) -> Result<(), Box<dyn std::error::Error>> {
-/// let config = Config::parse(&Args::default(), 3002)?;
-/// Service::new("grades").requires("log").add(GradesServer::new(grades)).serve(&config).await?;
+/// let config = Config::parse(&ServiceArgs::default(), 3002)?;
+/// Service::new("grades").requires("log").add_service(GradesServer::new(grades)).serve(&config).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -108,7 +108,8 @@ impl Service {
             registered: true,
             routes: RoutesBuilder::default(),
             grpc_names: Vec::new(),
-            descriptors: vec![proto::FILE_DESCRIPTOR_SET],
+            // Error details are described too, so that reflection clients can show them.
+            descriptors: vec![proto::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET],
             limits: Limits::default(),
         }
     }
@@ -129,7 +130,7 @@ impl Service {
 
     /// Adds a generated server.
     #[must_use]
-    pub fn add<S>(mut self, server: S) -> Self
+    pub fn add_service<S>(mut self, server: S) -> Self
     where
         S: tower_service::Service<
                 http::Request<Body>,

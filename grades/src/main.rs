@@ -1,3 +1,11 @@
-//! Not written yet.
+//! The `grades` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use grades::Args;
+use homeroom::process;
+
+fn main() -> ExitCode {
+    process::run("grades", Args::parse().check(), grades::run)
+}

@@ -2,8 +2,9 @@
 //!
 //! In reading order: [`entry`] is what an entry is and how it becomes one line (pure); [`segment`] keeps the lines on
 //! disk and hands out those that are acknowledged; [`query`] finds entries in them; [`tail`] follows them; [`grpc`]
-//! translates between all that and the wire; [`error`] is what can go wrong.
+//! translates between all that and the wire; [`error`] is what can go wrong; [`run`] wires it all into a service.
 
+pub mod config;
 pub mod entry;
 pub mod error;
 pub mod grpc;
@@ -11,4 +12,11 @@ pub mod query;
 pub mod segment;
 pub mod tail;
 
-pub use self::{error::Error, grpc::LogApi};
+mod run;
+
+pub use self::{
+    config::{Args, PORT},
+    error::Error,
+    grpc::LogApi,
+    run::{RunError, run},
+};

@@ -1,3 +1,11 @@
-//! Not written yet.
+//! The `logsvc` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use homeroom::process;
+use logsvc::Args;
+
+fn main() -> ExitCode {
+    process::run("log", Args::parse().check(), logsvc::run)
+}

@@ -17,7 +17,7 @@ pub mod watch;
 mod run;
 
 pub use self::{
-    config::{Args, Config},
+    config::{Args, PORT},
     error::Error,
     run::run,
 };

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use homeroom::process;
-use registry::{Args, Config};
+use registry::Args;
 
 fn main() -> ExitCode {
-    process::run("registry", Config::try_from(&Args::parse()), registry::run)
+    process::run("registry", Args::parse().check(), registry::run)
 }

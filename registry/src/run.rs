@@ -3,13 +3,13 @@
 use std::time::SystemTime;
 
 use homeroom::{
-    Service, proto::registry::v1::registry_server::RegistryServer, server::ServeError, shutdown::Shutdown,
+    Config, Service, proto::registry::v1::registry_server::RegistryServer, server::ServeError, shutdown::Shutdown,
     telemetry::context::inherit,
 };
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{config::Config, engine::Engine, grpc::Api, store::Store};
+use crate::{engine::Engine, grpc::Api, store::Store};
 
 /// Serves the registry until `shutdown`.
 ///
@@ -21,7 +21,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> R
     let _probing = AbortOnDropHandle::new(tokio::spawn(inherit(async move { prober.run().await })));
     Service::new("registry")
         .unregistered()
-        .add(RegistryServer::new(Api::new(engine, shutdown.clone())))
-        .run(&config.service, listener, shutdown)
+        .add_service(RegistryServer::new(Api::new(engine, shutdown.clone())))
+        .run(&config, listener, shutdown)
         .await
 }

@@ -1,0 +1,31 @@
+//! Log as a service.
+
+use homeroom::{
+    Service, config::StoringConfig, proto::log::v1::log_server::LogServer, server::ServeError, shutdown::Shutdown,
+};
+use tokio::net::TcpListener;
+
+use crate::{error::Error, grpc::LogApi};
+
+/// Why Log could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The log cannot be opened: mend the data directory, or name another.
+    #[error("{0}")]
+    Store(#[from] Error),
+    /// It cannot be served.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// Serves Log until `shutdown`.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(config: StoringConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), RunError> {
+    let log = LogApi::open(&config.data_dir, shutdown.clone()).await?;
+    let service = Service::new("log").add_service(LogServer::new(log.clone()));
+    let served = service.run(&config.service, listener, shutdown).await;
+    log.close().await;
+    Ok(served?)
+}
