@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use futures_util::future::OptionFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use tokio::{net::TcpListener, net::UdpSocket, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{
@@ -88,7 +88,6 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Service {
     name: String,
     requires: Vec<String>,
@@ -97,6 +96,7 @@ pub struct Service {
     grpc_names: Vec<&'static str>,
     descriptors: Vec<&'static [u8]>,
     limits: Limits,
+    alongside: Vec<BoxFuture<'static, ()>>,
 }
 
 impl Service {
@@ -111,6 +111,7 @@ impl Service {
             // Error details are described too, so that reflection clients can show them.
             descriptors: vec![proto::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET],
             limits: Limits::default(),
+            alongside: Vec::new(),
         }
     }
 
@@ -152,6 +153,13 @@ impl Service {
     #[must_use]
     pub fn descriptors(mut self, file_descriptor_set: &'static [u8]) -> Self {
         self.descriptors.push(file_descriptor_set);
+        self
+    }
+
+    /// Runs a future while the service runs, in its name; it is dropped at the end.
+    #[must_use]
+    pub fn alongside(mut self, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.alongside.push(Box::pin(work));
         self
     }
 
@@ -216,7 +224,7 @@ impl Service {
     }
 
     async fn run_as(
-        self,
+        mut self,
         registration: Option<Registration>,
         mesh: Mesh,
         grace: Duration,
@@ -225,6 +233,10 @@ impl Service {
     ) -> Result<(), ServeError> {
         let closing = Shutdown::new();
         let limits = self.limits.clone();
+        let alongside = self.alongside.drain(..);
+        let _alongside: Vec<_> = alongside
+            .map(|work| AbortOnDropHandle::new(tokio::spawn(inherit(work))))
+            .collect();
         let (reporter, routes) = self.routes(closing.clone())?;
         let server = listener::serve(listener, routes, limits, closing.clone(), grace);
         let server = AbortOnDropHandle::new(tokio::spawn(inherit(server)));

@@ -1,3 +1,10 @@
-//! Not written yet.
+//! The `homeroom` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use homeroom_cli::args::Args;
+
+fn main() -> ExitCode {
+    homeroom_cli::run(Args::parse())
+}

@@ -4,10 +4,8 @@ use std::time::SystemTime;
 
 use homeroom::{
     Config, Service, proto::registry::v1::registry_server::RegistryServer, server::ServeError, shutdown::Shutdown,
-    telemetry::context::inherit,
 };
 use tokio::net::TcpListener;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::{engine::Engine, grpc::Api, store::Store};
 
@@ -18,9 +16,9 @@ use crate::{engine::Engine, grpc::Api, store::Store};
 pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
     let engine = Engine::new(Store::new(SystemTime::now()));
     let prober = engine.prober.clone();
-    let _probing = AbortOnDropHandle::new(tokio::spawn(inherit(async move { prober.run().await })));
     Service::new("registry")
         .unregistered()
+        .alongside(async move { prober.run().await })
         .add_service(RegistryServer::new(Api::new(engine, shutdown.clone())))
         .run(&config, listener, shutdown)
         .await

@@ -91,7 +91,8 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Err
     let tables: i64 = query_scalar("SELECT count(*) FROM sqlite_schema")
         .fetch_one(&mut *connection)
         .await?;
-    migrator().run(&mut *connection).await?;
+    // Not `run`: what it returns is no `Send` future as far as the compiler can tell.
+    migrator().run_direct(None, connection, false).await?;
     if tables > 0 {
         return Ok(());
     }

@@ -1,0 +1,50 @@
+//! From the command line to the exit code.
+
+use std::process::ExitCode;
+
+use homeroom::process::complain;
+
+use crate::{
+    args::{Args, Command},
+    client::Client,
+    command,
+    failure::Failure,
+    output::Output,
+};
+
+/// Runs a command: data on stdout, messages on stderr. The exit code is 0, 1 for a no, 2 for what makes no sense, 3 when
+/// nobody could be asked, 4 for a fault.
+pub fn run(args: Args) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("homeroom: {error}"));
+            return ExitCode::from(4);
+        }
+    };
+    match runtime.block_on(dispatch(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let (text, code) = failure.report();
+            if let Some(text) = text {
+                complain(&format!("homeroom: {text}"));
+            }
+            code
+        }
+    }
+}
+
+async fn dispatch(args: Args) -> Result<(), Failure> {
+    let output = Output::new(args.shared.output);
+    let client = Client::new(&args.shared);
+    match args.command {
+        Command::Up(up) => command::up::run(&up, &output).await,
+        Command::Services => command::services::services(&client, &output).await,
+        Command::Instances { service } => command::services::instances(&client, &output, service).await,
+        Command::Watch { services } => command::watch::run(&client, &output, services).await,
+        Command::Logs(logs) => command::logs::run(&client, &output, &logs).await,
+        Command::Students => command::students::students(&client, &output).await,
+        Command::Grade(grade) => command::students::grade(&client, &output, grade).await,
+        Command::Version => Ok(output.write(concat!("homeroom ", env!("CARGO_PKG_VERSION"), "\n"))?),
+    }
+}
