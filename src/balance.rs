@@ -202,12 +202,8 @@ impl Shared {
         let Source::Discovered { service, discovery } = &self.source else {
             return Ok(());
         };
-        let mut views = discovery.views();
-        let some = views.wait_for(|view| !targets(view).is_empty());
-        match timeout_at(wait_until, some).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(no_endpoint(service)),
-        }
+        let some = discovery.wait_for(|view| !targets(view).is_empty());
+        timeout_at(wait_until, some).await.map_err(|_| no_endpoint(service))
     }
 }
 

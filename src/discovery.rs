@@ -61,9 +61,15 @@ impl Discovery {
         }
     }
 
-    /// The view as it changes, beginning with an empty one.
+    /// The view as it changes, beginning with an empty one. It changes for as long as this or a clone of it lives.
     pub fn views(&self) -> watch::Receiver<Arc<View>> {
         self.views.clone()
+    }
+
+    /// Waits for a view that is as wanted. Cancel safe.
+    pub async fn wait_for(&self, wanted: impl FnMut(&Arc<View>) -> bool) {
+        // The sender lives in the task that this keeps alive; with its runtime gone, nobody is left to wait.
+        let _ = self.views().wait_for(wanted).await;
     }
 }
 

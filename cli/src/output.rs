@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn columns_line_up_and_nothing_steers_the_terminal() {
         let plain = table(["NAME", "STATE"], &rows(), false);
-        assert_eq!(plain, "NAME          STATE\na\\u{1b}[2J  up\nlonger        down\n");
+        assert_eq!(plain, "NAME        STATE\na\\u{1b}[2J  up\nlonger      down\n");
         let coloured = table(["NAME", "STATE"], &rows(), true);
         assert!(coloured.contains("\x1b[32mup\x1b[0m"));
     }

@@ -51,15 +51,11 @@ pub async fn run(up: &Up, output: &Output) -> Result<(), Failure> {
     let mut log = Running::start("log", |stop| logsvc::run(storing(log_at, "log"), log, stop));
     let mut grades = Running::start("grades", |stop| grades::run(storing(grades_at, "grades"), grades, stop));
 
-    let serving = async {
-        let mut views = mesh.watch(vec!["grades".parse()?]).views();
-        // The view's sender lives as long as the watch.
-        let _ = views.wait_for(|view| view.instances().next().is_some()).await;
-        Ok::<_, homeroom::model::InvalidField>(())
-    };
+    let grades_name = "grades".parse().expect("it is a service name");
+    let discovery = mesh.watch(vec![grades_name]);
+    let serving = discovery.wait_for(|view| view.instances().next().is_some());
     let ended = tokio::select! {
-        ready = serving => {
-            ready.map_err(|error| fault(&error))?;
+        () = serving => {
             output.write(&welcome(up, registry_at, log_at, grades_at))?;
             tokio::select! {
                 () = signals.cancelled() => Ok(()),

@@ -1,0 +1,180 @@
+//! Real processes of real services, on free ports, gone with the test.
+
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
+
+use homeroom::{
+    Mesh,
+    balance::Channel,
+    model::Address,
+    proto::registry::v1::{Instance, WatchServicesRequest, WatchServicesResponse, registry_client::RegistryClient},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    net::TcpSocket,
+    process::{Child, ChildStderr, Command},
+    time::timeout,
+};
+use tonic::Streaming;
+
+/// Nothing here takes longer on a busy machine; a test that waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running service; killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    stderr: Lines<BufReader<ChildStderr>>,
+    pub(crate) address: Address,
+}
+
+/// A command of the test binary that ends with the test.
+pub(crate) fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_e2e"));
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// A port where nobody listens, held so that nobody else will.
+pub(crate) fn closed_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = socket.local_addr().expect("a bound address");
+    (socket, address)
+}
+
+impl Process {
+    /// Starts a service and waits until it listens.
+    pub(crate) async fn start(args: &[&str]) -> Self {
+        let mut child = command(args).spawn().expect("the binary starts");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let mut stderr = BufReader::new(stderr).lines();
+        let address = timeout(PATIENCE, async {
+            while let Some(line) = stderr.next_line().await.expect("stderr is text") {
+                if let Some((_, address)) = line.split_once("listening on ") {
+                    return address.parse().expect("an address");
+                }
+            }
+            panic!("{args:?} ended before it listened");
+        });
+        let address = address.await.expect("it listens in time");
+        Self { child, stderr, address }
+    }
+
+    pub(crate) async fn registry() -> Self {
+        Self::start(&["registry", "--listen", "127.0.0.1:0"]).await
+    }
+
+    pub(crate) async fn bare(name: &str, registry: &Self) -> Self {
+        Self::start(&[
+            "bare",
+            name,
+            "--listen",
+            "127.0.0.1:0",
+            "--registry",
+            registry.address.as_str(),
+        ])
+        .await
+    }
+
+    pub(crate) async fn log(data: &Path, registry: &Self) -> Self {
+        Self::storing("log", data, registry).await
+    }
+
+    pub(crate) async fn grades(data: &Path, registry: &Self) -> Self {
+        Self::storing("grades", data, registry).await
+    }
+
+    async fn storing(name: &str, data: &Path, registry: &Self) -> Self {
+        let data = data.to_str().expect("a temporary path is text");
+        let registry = registry.address.as_str();
+        Self::start(&[
+            name,
+            "--listen",
+            "127.0.0.1:0",
+            "--registry",
+            registry,
+            "--data-dir",
+            data,
+        ])
+        .await
+    }
+
+    pub(crate) fn mesh(&self) -> Mesh {
+        Mesh::new(self.address.clone())
+    }
+
+    pub(crate) fn client(&self) -> RegistryClient<Channel> {
+        RegistryClient::new(self.mesh().registry())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self.child.id().expect("it has not been waited for");
+        let pid = Pid::from_raw(pid.cast_signed()).expect("a process id is positive");
+        kill_process(pid, signal).expect("it is ours");
+    }
+
+    /// Ends it as a power cut would, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("it is ours");
+    }
+
+    /// Waits for its end: the exit code, and what it said on stderr since it listened.
+    pub(crate) async fn ended(mut self) -> (Option<i32>, Vec<String>) {
+        let end = async {
+            let mut said = Vec::new();
+            while let Some(line) = self.stderr.next_line().await.expect("stderr is text") {
+                said.push(line);
+            }
+            (self.child.wait().await.expect("it is ours").code(), said)
+        };
+        timeout(PATIENCE, end).await.expect("it ends in time")
+    }
+}
+
+/// A watch that a test reads step by step.
+pub(crate) struct Watch {
+    stream: Streaming<WatchServicesResponse>,
+}
+
+impl Watch {
+    pub(crate) async fn open(registry: &Process, services: &[&str]) -> Self {
+        let request = WatchServicesRequest {
+            services: services.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        let stream = registry
+            .client()
+            .watch_services(request)
+            .await
+            .expect("the watch opens")
+            .into_inner();
+        Self { stream }
+    }
+
+    /// The next message, heartbeats too.
+    pub(crate) async fn next(&mut self) -> WatchServicesResponse {
+        let message = timeout(PATIENCE, self.stream.message())
+            .await
+            .expect("a message in time");
+        message.expect("no error").expect("the stream goes on")
+    }
+
+    /// Reads until an instance of this service comes.
+    pub(crate) async fn comes(&mut self, service: &str) -> Instance {
+        loop {
+            let message = self.next().await;
+            if let Some(instance) = message.updated.into_iter().find(|instance| instance.service == service) {
+                return instance;
+            }
+        }
+    }
+
+    /// Reads until an instance of this service goes.
+    pub(crate) async fn goes(&mut self, service: &str) {
+        while !self.next().await.removed.iter().any(|key| key.service == service) {}
+    }
+}

@@ -1,0 +1,215 @@
+//! Who is alive: processes that die, stop, stall and come back, and the watchers that are told.
+
+use std::time::Duration;
+
+use crate::harness::{PATIENCE, Process, Watch, closed_port};
+use homeroom::proto::registry::v1::{
+    GetInstanceRequest, HealthCheck, HealthReason, HealthState, Instance, RegisterRequest, WatchServicesRequest,
+};
+use rustix::process::Signal;
+use tokio::time::{Instant, timeout};
+
+#[tokio::test]
+async fn watchers_are_told_of_a_killed_instance_in_under_a_second() {
+    let registry = Process::registry().await;
+    let mut watch = Watch::open(&registry, &["app"]).await;
+    let app = Process::bare("app", &registry).await;
+    watch.comes("app").await;
+    let killed = Instant::now();
+    app.kill().await;
+    watch.goes("app").await;
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+}
+
+#[tokio::test]
+async fn an_instance_that_is_asked_to_stop_says_goodbye_and_exits_with_zero() {
+    let registry = Process::registry().await;
+    let mut watch = Watch::open(&registry, &["app"]).await;
+    for signal in [Signal::TERM, Signal::INT] {
+        let app = Process::bare("app", &registry).await;
+        let instance = watch.comes("app").await;
+        app.signal(signal);
+        watch.goes("app").await;
+        let (code, said) = app.ended().await;
+        assert_eq!(code, Some(0), "{said:?}");
+        let request = GetInstanceRequest {
+            service: instance.service,
+            id: instance.id,
+        };
+        let gone = registry
+            .client()
+            .get_instance(request)
+            .await
+            .expect_err("it is not registered any more");
+        assert_eq!(gone.code(), tonic::Code::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn everybody_is_back_after_the_registry_restarts() {
+    let registry = Process::registry().await;
+    let mut watch = Watch::open(&registry, &[]).await;
+    let mut apps = Vec::new();
+    for name in ["a", "b", "c"] {
+        apps.push(Process::bare(name, &registry).await);
+        watch.comes(name).await;
+    }
+    let address = registry.address.clone();
+    registry.kill().await;
+    let registry = Process::start(&["registry", "--listen", address.as_str()]).await;
+    let mut watch = Watch::open(&registry, &[]).await;
+    let mut missing: Vec<_> = apps.iter().map(|app| app.address.to_string()).collect();
+    while !missing.is_empty() {
+        let message = watch.next().await;
+        missing.retain(|address| message.updated.iter().all(|instance| instance.address != *address));
+    }
+}
+
+/// Registers the address of a running process again, under another name and with quick probes.
+async fn register_with_quick_probes(registry: &Process, app: &Process) -> Instance {
+    let millis = |millis: i32| {
+        Some(prost_types::Duration {
+            seconds: 0,
+            nanos: millis * 1_000_000,
+        })
+    };
+    let instance = Instance {
+        service: "quick".to_owned(),
+        address: app.address.to_string(),
+        health_check: Some(HealthCheck {
+            interval: millis(200),
+            timeout: millis(200),
+            attempts: 3,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let request = RegisterRequest {
+        instance: Some(instance),
+        verify: true,
+        ..Default::default()
+    };
+    let answer = registry
+        .client()
+        .register(request)
+        .await
+        .expect("it is accepted")
+        .into_inner();
+    answer.instance.expect("an instance")
+}
+
+#[tokio::test]
+async fn a_process_that_stalls_is_suspected_then_hidden_and_shown_again_when_it_goes_on() {
+    let registry = Process::registry().await;
+    let mut readiness = Watch::open(&registry, &["app"]).await;
+    let app = Process::bare("app", &registry).await;
+    readiness.comes("app").await;
+    let registered = register_with_quick_probes(&registry, &app).await;
+    assert_eq!(registered.health.expect("health").state(), HealthState::Serving);
+
+    let request = WatchServicesRequest {
+        services: vec!["quick".to_owned()],
+        include_all_health: true,
+        ..Default::default()
+    };
+    let mut all = registry
+        .client()
+        .watch_services(request)
+        .await
+        .expect("the watch opens")
+        .into_inner();
+    let mut next = async || loop {
+        let message = timeout(PATIENCE, all.message())
+            .await
+            .expect("in time")
+            .expect("no error")
+            .expect("no end");
+        if let Some(instance) = message.updated.into_iter().next() {
+            return instance.health.expect("health");
+        }
+    };
+    assert_eq!(next().await.state(), HealthState::Serving);
+    app.signal(Signal::STOP);
+    let suspect = next().await;
+    assert_eq!((suspect.state(), suspect.suspect), (HealthState::Serving, true));
+    let hidden = next().await;
+    assert_eq!(
+        (hidden.state(), hidden.reason()),
+        (HealthState::Unreachable, HealthReason::Timeout)
+    );
+    app.signal(Signal::CONT);
+    assert_eq!(next().await.state(), HealthState::Serving);
+}
+
+#[tokio::test]
+async fn verification_answers_with_the_verdict_of_the_first_probe() {
+    let registry = Process::registry().await;
+    let (_held, closed) = closed_port();
+    let request = RegisterRequest {
+        instance: Some(Instance {
+            service: "nobody".to_owned(),
+            address: closed.to_string(),
+            ..Default::default()
+        }),
+        verify: true,
+        ..Default::default()
+    };
+    let answer = registry
+        .client()
+        .register(request)
+        .await
+        .expect("it is accepted")
+        .into_inner();
+    let health = answer.instance.and_then(|instance| instance.health).expect("health");
+    assert_eq!(
+        (health.state(), health.reason()),
+        (HealthState::Unreachable, HealthReason::Refused)
+    );
+}
+
+#[tokio::test]
+async fn an_instance_that_stays_dead_is_evicted() {
+    let registry = Process::registry().await;
+    let (_held, closed) = closed_port();
+    let second = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    let instance = Instance {
+        service: "dead".to_owned(),
+        address: closed.to_string(),
+        health_check: Some(HealthCheck {
+            interval: Some(prost_types::Duration {
+                seconds: 0,
+                nanos: 100_000_000,
+            }),
+            deregister_after: second,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let request = WatchServicesRequest {
+        services: vec!["dead".to_owned()],
+        include_all_health: true,
+        ..Default::default()
+    };
+    let mut all = registry
+        .client()
+        .watch_services(request)
+        .await
+        .expect("the watch opens")
+        .into_inner();
+    let request = RegisterRequest {
+        instance: Some(instance),
+        verify: true,
+        ..Default::default()
+    };
+    registry.client().register(request).await.expect("it is accepted");
+    let evicted = async {
+        loop {
+            let message = all.message().await.expect("no error").expect("no end");
+            if !message.removed.is_empty() {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, evicted).await.expect("it is evicted in time");
+}

@@ -1,0 +1,6 @@
+//! Several services together: real processes, real sockets.
+
+mod harness;
+mod liveness;
+mod mesh;
+mod start;
