@@ -143,12 +143,15 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, t
         .acquire_owned()
         .await
         .expect("the semaphore is never closed");
+    let mut failing = false;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return (stream, slot),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "cannot accept connections");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(%error, "cannot accept connections");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }

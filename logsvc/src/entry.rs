@@ -30,6 +30,8 @@ pub const ATTRIBUTES_MAX: usize = 128;
 pub const KEY_BYTES_MAX: usize = 256;
 /// A value may be a request or a query, but not a document.
 pub const VALUE_BYTES_MAX: usize = 65_536;
+/// All keys and values of an entry: with its message it stays far below the 4 MiB that stock clients accept.
+pub const ATTRIBUTES_BYTES_MAX: usize = 1024 * 1024;
 
 /// How severe an entry is, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -168,6 +170,10 @@ fn attributes(pairs: HashMap<String, String>) -> Result<BTreeMap<String, String>
     }
     if pairs.values().any(|value| value.len() > VALUE_BYTES_MAX) {
         return refused(format!("must have values of at most {VALUE_BYTES_MAX} bytes"));
+    }
+    let size_bytes: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if size_bytes > ATTRIBUTES_BYTES_MAX {
+        return refused(format!("must have at most {ATTRIBUTES_BYTES_MAX} bytes in all"));
     }
     Ok(pairs.into_iter().collect())
 }

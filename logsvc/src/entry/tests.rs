@@ -42,7 +42,7 @@ fn what_is_not_given_has_its_default() {
 #[test]
 fn each_limit_lets_its_last_value_pass_and_refuses_the_next() {
     type Set = fn(&mut proto::Entry, usize);
-    let limits: [(&str, usize, Set); 6] = [
+    let limits: [(&str, usize, Set); 7] = [
         ("service", NAME_BYTES_MAX, |e, n| e.service = "x".repeat(n)),
         ("instance", NAME_BYTES_MAX, |e, n| e.instance = "x".repeat(n)),
         ("message", MESSAGE_BYTES_MAX, |e, n| e.message = "x".repeat(n)),
@@ -54,6 +54,11 @@ fn each_limit_lets_its_last_value_pass_and_refuses_the_next() {
         }),
         ("attributes", VALUE_BYTES_MAX, |e, n| {
             e.attributes = [("x".to_owned(), "x".repeat(n))].into()
+        }),
+        ("attributes", ATTRIBUTES_BYTES_MAX, |e, n| {
+            let mut pairs: Vec<_> = (1..16).map(|key| (format!("{key:04}"), "x".repeat(65_532))).collect();
+            pairs.push(("last".to_owned(), "x".repeat(n - 15 * 65_536 - 4)));
+            e.attributes = pairs.into_iter().collect();
         }),
     ];
     for (name, max, set) in limits {
