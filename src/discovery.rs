@@ -96,7 +96,8 @@ struct Watcher {
 impl Watcher {
     async fn run(mut self) {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
-        let mut known_lost = false;
+        // A registry that was never heard is reported by who registers with it.
+        let mut known_lost = true;
         loop {
             let mut heard = false;
             let lost = self.follow(&mut heard).await;
