@@ -16,6 +16,7 @@ use crate::{
     proto::registry::v1::{
         DeregisterRequest, Drain, RegisterRequest, RegisterResponse, registry_client::RegistryClient,
     },
+    shutdown::Shutdown,
     status,
     telemetry::context::inherit,
 };
@@ -29,6 +30,8 @@ const RETRY_MAX: Duration = Duration::from_secs(3);
 /// How long the registry may take to answer, and to probe us before it does.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a renewal that is under way may hold up a goodbye.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What became of the registration.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +77,7 @@ pub struct Registrar {
     client: RegistryClient<Channel>,
     registration: Arc<Registration>,
     standing: watch::Receiver<Standing>,
+    stop: Shutdown,
     keeper: AbortOnDropHandle<()>,
 }
 
@@ -85,17 +89,20 @@ impl Registrar {
     pub fn start(registry: Channel, registration: Registration) -> Self {
         let registration = Arc::new(registration);
         let (publish, standing) = watch::channel(Standing::default());
+        let stop = Shutdown::new();
         let keeper = Keeper {
             client: RegistryClient::new(registry.clone()),
             registry,
             registration: registration.clone(),
             publish,
             held: None,
+            stop: stop.clone(),
         };
         Self {
             client: keeper.client.clone(),
             registration,
             standing,
+            stop,
             keeper: AbortOnDropHandle::new(tokio::spawn(inherit(keeper.run()))),
         }
     }
@@ -110,7 +117,11 @@ impl Registrar {
     /// # Errors
     /// When the registry did not answer so: it will notice by its probes.
     pub async fn deregister(mut self, drain: Duration) -> Result<(), Status> {
-        self.keeper.abort();
+        self.stop.cancel();
+        // A renewal that is under way must not arrive after the goodbye: it would undo it.
+        if timeout(STOP_PATIENCE, &mut self.keeper).await.is_err() {
+            self.keeper.abort();
+        }
         let Standing::Registered(registered) = self.standing.borrow().clone() else {
             return Ok(());
         };
@@ -137,6 +148,7 @@ struct Keeper {
     registration: Arc<Registration>,
     publish: watch::Sender<Standing>,
     held: Option<Incarnation>,
+    stop: Shutdown,
 }
 
 /// What to do after a try to register.
@@ -151,20 +163,27 @@ impl Keeper {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
         loop {
             let answer = self.register().await;
-            match self.judge(answer) {
+            let wait = match self.judge(answer) {
                 Next::Renew => {
                     backoff.reset();
-                    self.until_renewal().await;
+                    None
                 }
-                Next::Retry => sleep(backoff.next_delay()).await,
+                Next::Retry => Some(backoff.next_delay()),
                 Next::Stop => return,
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.until_next(wait) => {}
             }
         }
     }
 
-    /// Waits for the time to renew, or for the end of the registry's connection and then a moment, so that not all
-    /// instances come at once.
-    async fn until_renewal(&self) {
+    /// Waits that long, or until the registration is to be renewed: when it is time, or when the registry's connection
+    /// ends and then a moment, so that not all instances come at once.
+    async fn until_next(&self, wait: Option<Duration>) {
+        if let Some(wait) = wait {
+            return sleep(wait).await;
+        }
         let interval = RENEW_INTERVAL.mul_f64(fastrand::f64().mul_add(0.4, 0.8));
         if timeout(interval, self.registry.disconnected()).await.is_ok() {
             sleep(RETRY_FIRST.mul_f64(fastrand::f64())).await;

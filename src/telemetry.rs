@@ -1,11 +1,12 @@
 //! Logs and traces: who speaks, in which trace, and how it gets to the Log service.
 //!
-//! [`context`] carries the origin and the trace of the running task, [`layer`] turns events into entries, and
-//! [`shipper`] brings them to Log, or to stderr while Log is away.
+//! [`context`] carries the origin and the trace of the running task, a layer turns events into entries, and
+//! [`Telemetry`] brings them to Log, or to stderr while Log is away; [`words`] is how people read them.
 
 pub mod context;
 mod layer;
 mod shipper;
+pub mod words;
 
 use std::sync::{
     Arc,

@@ -21,8 +21,3 @@ where
     }
     Ok(items)
 }
-
-/// The name of an enum's value without its prefix.
-fn short_name(name: &str, prefix: &str) -> String {
-    name.trim_start_matches(prefix).to_owned()
-}

@@ -8,7 +8,7 @@ use std::{
 use tokio::{io::AsyncWriteExt, sync::oneshot, task::JoinHandle, time::timeout};
 use tracing::instrument::WithSubscriber;
 
-use super::{Entries, context::Origin};
+use super::{Entries, context::Origin, words};
 use crate::{
     balance::Channel,
     proto::log::v1::{Durability, Entry, Severity, WriteRequest, log_client::LogClient},
@@ -147,24 +147,6 @@ fn is_for_people(entry: &Entry) -> bool {
 
 /// Prints entries on stderr. Nothing is left to try when that fails.
 async fn print(entries: &[Entry]) {
-    let text: String = entries.iter().map(|entry| line(entry) + "\n").collect();
+    let text: String = entries.iter().map(|entry| words::line(entry) + "\n").collect();
     let _ = tokio::io::stderr().write_all(text.as_bytes()).await;
-}
-
-/// An entry as one line for people, with nothing in it that a terminal would obey.
-pub(super) fn line(entry: &Entry) -> String {
-    let time = entry.time.map(|time| time.to_string()).unwrap_or_default();
-    let severity = entry
-        .severity()
-        .as_str_name()
-        .trim_start_matches("SEVERITY_")
-        .to_owned();
-    let mut attributes: Vec<_> = entry.attributes.iter().filter(|(key, _)| *key != "target").collect();
-    attributes.sort();
-    let attributes: String = attributes
-        .iter()
-        .map(|(key, value)| format!(" {key}={value}"))
-        .collect();
-    let line = format!("{time} {severity:5} {} {}{attributes}", entry.service, entry.message);
-    crate::text::printable(&line)
 }

@@ -3,9 +3,9 @@
 use homeroom::{
     balance::Channel,
     proto::log::v1::{Entry, Filter, Order, QueryRequest, Severity, TailRequest, log_client::LogClient},
+    telemetry::words,
 };
 
-use super::short_name;
 use crate::{
     args::Logs,
     client::Client,
@@ -97,23 +97,11 @@ fn write(output: &Output, entries: &[Entry]) -> Result<(), Failure> {
 }
 
 fn line(entry: &Entry) -> Line {
-    let severity = short_name(entry.severity().as_str_name(), "SEVERITY_");
     let colour = match entry.severity() {
         Severity::Error | Severity::Fatal => Colour::Bad,
         Severity::Warn => Colour::Doubtful,
         _ => Colour::Plain,
     };
     let time = entry.time.map(|time| time.to_string()).unwrap_or_default();
-    let mut attributes: Vec<_> = entry.attributes.iter().filter(|(key, _)| *key != "target").collect();
-    attributes.sort();
-    let attributes: String = attributes
-        .iter()
-        .map(|(key, value)| format!(" {key}={value}"))
-        .collect();
-    let trace = match entry.trace_id.as_str() {
-        "" => String::new(),
-        id => format!(" trace={id}"),
-    };
-    let rest = format!("{}  {}{attributes}{trace}", entry.service, entry.message);
-    Cell::coloured(format!("{severity:5}"), colour).within(&time, &rest)
+    Cell::coloured(format!("{:5}", words::severity(entry)), colour).within(&time, &words::content(entry))
 }

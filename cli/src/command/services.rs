@@ -6,7 +6,7 @@ use homeroom::proto::registry::v1::{
     Health, HealthState, Instance, ListInstancesRequest, ListServicesRequest, ServiceSummary,
 };
 
-use super::{all_pages, short_name};
+use super::all_pages;
 use crate::{
     client::Client,
     failure::Failure,
@@ -78,8 +78,8 @@ pub async fn instances(client: &Client, output: &Output, service: Option<String>
 
 /// The state of an instance's health, coloured.
 pub(super) fn state(health: &Health) -> Cell {
-    let name = short_name(health.state().as_str_name(), "HEALTH_STATE_");
-    let name = if health.suspect { name + "?" } else { name };
+    let name = health.state().as_str_name().trim_start_matches("HEALTH_STATE_");
+    let name = format!("{name}{}", if health.suspect { "?" } else { "" });
     let colour = match health.state() {
         HealthState::Serving if health.suspect => Colour::Doubtful,
         HealthState::Serving => Colour::Good,
