@@ -5,9 +5,8 @@
 
 use std::{collections::BTreeMap, pin::Pin};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, stream};
 use tokio::sync::watch;
-use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -86,21 +85,52 @@ impl Health for Answers {
     }
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let name = request.into_inner().service;
-        let mut last = None;
-        let changes = WatchStream::new(self.statuses.clone())
-            .map(move |statuses| statuses.get(&name).copied().unwrap_or(ServingStatus::ServiceUnknown))
-            .filter(move |status| std::future::ready(last.replace(*status) != Some(*status)))
-            .map(|status| Ok(response(status)))
-            .take_until(self.shutdown.clone().cancelled_owned());
-        Ok(Response::new(Box::pin(changes)))
+        let watch = StatusWatch {
+            name: request.into_inner().service,
+            statuses: self.statuses.clone(),
+            shutdown: self.shutdown.clone(),
+            last: None,
+        };
+        let messages = stream::unfold(watch, |mut watch| async {
+            let status = watch.next().await?;
+            Some((Ok(response(status)), watch))
+        });
+        Ok(Response::new(Box::pin(messages)))
+    }
+}
+
+/// One stream of `Watch`.
+struct StatusWatch {
+    name: String,
+    statuses: watch::Receiver<BTreeMap<String, ServingStatus>>,
+    shutdown: Shutdown,
+    last: Option<ServingStatus>,
+}
+
+impl StatusWatch {
+    /// The next status that differs from the last one; `None` at the end, after the last change was told.
+    async fn next(&mut self) -> Option<ServingStatus> {
+        loop {
+            let status = self.statuses.borrow_and_update().get(&self.name).copied();
+            let status = status.unwrap_or(ServingStatus::ServiceUnknown);
+            if self.last.replace(status) != Some(status) {
+                return Some(status);
+            }
+            tokio::select! {
+                biased;
+                changed = self.statuses.changed() => changed.ok()?,
+                () = self.shutdown.cancelled() => return None,
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use futures_util::StreamExt;
     use tonic::Code;
+
+    use super::*;
 
     fn ask(name: &str) -> Request<HealthCheckRequest> {
         Request::new(HealthCheckRequest {
@@ -132,12 +162,12 @@ mod tests {
         let first = stream.next().await.expect("a message").expect("a status");
         assert_eq!(first.status(), ServingStatus::ServiceUnknown);
         reporter.set_serving(true);
-        let mut pending = tokio_test_pending(stream.next());
+        let mut pending = is_pending(stream.next());
         assert!(pending.as_mut().await, "nothing changed for an unknown name");
     }
 
     #[tokio::test]
-    async fn a_watch_tells_each_change_once_and_ends_at_shutdown() {
+    async fn a_watch_tells_each_change_once_and_the_last_one_before_it_ends() {
         let (reporter, answers) = answers();
         let mut stream = answers.watch(ask("a")).await.expect("a stream").into_inner();
         for serving in [false, true, false] {
@@ -145,12 +175,17 @@ mod tests {
             let message = stream.next().await.expect("a message").expect("a status");
             assert_eq!(message.status() == ServingStatus::Serving, serving);
         }
+        reporter.set_serving(true);
+        stream.next().await.expect("a message").expect("a status");
+        reporter.set_serving(false);
         answers.shutdown.cancel();
+        let last = stream.next().await.expect("a last message").expect("a status");
+        assert_eq!(last.status(), ServingStatus::NotServing);
         assert!(stream.next().await.is_none());
     }
 
     /// Whether a future is still pending after one poll.
-    fn tokio_test_pending<F: Future>(future: F) -> Pin<Box<impl Future<Output = bool>>> {
+    fn is_pending<F: Future>(future: F) -> Pin<Box<impl Future<Output = bool>>> {
         Box::pin(async move {
             let mut future = std::pin::pin!(future);
             std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_pending())).await

@@ -6,7 +6,10 @@ use homeroom::{
     Mesh,
     balance::Channel,
     model::Address,
-    proto::registry::v1::{Instance, WatchServicesRequest, WatchServicesResponse, registry_client::RegistryClient},
+    proto::registry::v1::{
+        AcknowledgeRevisionRequest, Instance, WatchServicesRequest, WatchServicesResponse,
+        registry_client::RegistryClient,
+    },
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -138,6 +141,7 @@ impl Process {
 /// A watch that a test reads step by step.
 pub(crate) struct Watch {
     stream: Streaming<WatchServicesResponse>,
+    position: AcknowledgeRevisionRequest,
 }
 
 impl Watch {
@@ -152,7 +156,16 @@ impl Watch {
             .await
             .expect("the watch opens")
             .into_inner();
-        Self { stream }
+        Self {
+            stream,
+            position: AcknowledgeRevisionRequest::default(),
+        }
+    }
+
+    /// Acknowledges what was read.
+    pub(crate) async fn acknowledge(&self, registry: &Process) {
+        let acknowledged = registry.client().acknowledge_revision(self.position.clone()).await;
+        acknowledged.expect("the watch is open");
     }
 
     /// The next message, heartbeats too.
@@ -160,7 +173,12 @@ impl Watch {
         let message = timeout(PATIENCE, self.stream.message())
             .await
             .expect("a message in time");
-        message.expect("no error").expect("the stream goes on")
+        let message = message.expect("no error").expect("the stream goes on");
+        self.position = AcknowledgeRevisionRequest {
+            watch_id: message.watch_id.clone(),
+            revision: message.revision,
+        };
+        message
     }
 
     /// Reads until an instance of this service comes.

@@ -47,6 +47,21 @@ async fn an_instance_that_is_asked_to_stop_says_goodbye_and_exits_with_zero() {
 }
 
 #[tokio::test]
+async fn a_second_signal_ends_the_process_at_once() {
+    let registry = Process::registry().await;
+    let mut watch = Watch::open(&registry, &["app"]).await;
+    let app = Process::bare("app", &registry).await;
+    watch.comes("app").await;
+    // A watcher that has acknowledged once, and does not again: the drain waits for it.
+    watch.acknowledge(&registry).await;
+    app.signal(Signal::TERM);
+    watch.goes("app").await;
+    app.signal(Signal::INT);
+    let (code, _) = app.ended().await;
+    assert_eq!(code, Some(130));
+}
+
+#[tokio::test]
 async fn everybody_is_back_after_the_registry_restarts() {
     let registry = Process::registry().await;
     let mut watch = Watch::open(&registry, &[]).await;

@@ -12,7 +12,7 @@ use homeroom::{
     shutdown::Shutdown,
 };
 use proptest::prelude::*;
-use tokio_stream::StreamExt;
+use futures_util::StreamExt;
 
 use super::*;
 use crate::{
