@@ -129,6 +129,7 @@ impl Service {
 
     /// Adds a generated server.
     #[must_use]
+    #[allow(clippy::should_implement_trait, reason = "nobody takes a service for a number")]
     pub fn add<S>(mut self, server: S) -> Self
     where
         S: tower_service::Service<
@@ -376,3 +377,6 @@ async fn reachable(listening: SocketAddr, registry: &Address) -> Address {
     let ip = if ip.is_unspecified() { loopback } else { ip };
     SocketAddr::new(ip, listening.port()).into()
 }
+
+#[cfg(test)]
+mod tests;

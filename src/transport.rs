@@ -200,3 +200,6 @@ impl Service<Request<Body>> for Connection {
         Box::pin(async move { connection.send(request).await.map_err(|error| Fault(error.to_string())) })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A batch goes when it has this many entries, or when the queue is empty: under load batches grow by themselves.
-const BATCH_ENTRIES_MAX: usize = 1000;
+pub(super) const BATCH_ENTRIES_MAX: usize = 1000;
 /// How long a batch waits for Log before it is printed: a service that starts with the mesh is heard, and one whose
 /// Log is gone is not held up for long.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
