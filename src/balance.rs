@@ -140,6 +140,8 @@ impl Shared {
                 }
                 continue;
             };
+            // Counted while it is being connected, too: an endpoint that calls wait for is not idle.
+            let outstanding = Outstanding::start(&endpoint);
             let mut connection = match endpoint.connection().await {
                 Ok(connection) => connection,
                 Err(error) => {
@@ -147,7 +149,6 @@ impl Shared {
                     continue;
                 }
             };
-            let outstanding = Outstanding::start(&endpoint);
             match connection.send(request).await {
                 Ok(response) => return Ok(response.map(|body| counted(body, outstanding))),
                 Err(SendError::Unsent(unsent)) if resends < RESENDS_MAX => {

@@ -26,4 +26,7 @@ pub mod server;
 pub mod telemetry;
 pub mod transport;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 pub use self::{config::Config, mesh::Mesh, server::Service};

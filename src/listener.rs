@@ -198,6 +198,10 @@ impl Server {
                     greeting = false;
                 }
                 () = self.shutdown.cancelled(), if !closing => {
+                    // Nothing was asked on it yet, so nothing is lost.
+                    if greeting {
+                        return;
+                    }
                     closing = true;
                     connection.as_mut().graceful_shutdown();
                 }

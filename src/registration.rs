@@ -238,24 +238,33 @@ impl Keeper {
 
     /// Keeps a registration that stands as it is: the registry holds it, or it will be made again.
     fn fails(&self, failure: Status) {
-        let temporary = matches!(
-            failure.code(),
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled
-        );
+        let refused = is_refusal(failure.code());
         self.publish.send_if_modified(|standing| {
             let registered = matches!(standing, Standing::Registered(_));
-            if !registered || !temporary {
+            if !registered || refused {
                 tracing::warn!(reason = %failure.message(), "cannot register");
             }
             if registered {
                 return false;
             }
-            *standing = if temporary {
-                Standing::Unreachable(failure.message().to_owned())
-            } else {
+            *standing = if refused {
                 Standing::Refused(failure)
+            } else {
+                Standing::Unreachable(failure.message().to_owned())
             };
             true
         });
     }
 }
+
+/// Whether the request is at fault, so that the same one will be refused again.
+fn is_refusal(code: Code) -> bool {
+    use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied, Unauthenticated, Unimplemented};
+    matches!(
+        code,
+        AlreadyExists | FailedPrecondition | InvalidArgument | PermissionDenied | Unauthenticated | Unimplemented
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -251,8 +251,9 @@ impl Service {
             }
         }
         tokio::select! {
-            () = readiness(&mesh, &reporter, registrar.as_ref()) => {}
+            biased;
             () = shutdown.cancelled() => {}
+            () = readiness(&mesh, &reporter, registrar.as_ref()) => {}
         }
         shutdown.cancelled().await;
         tracing::info!("stopping");
@@ -389,3 +390,6 @@ async fn reachable(listening: SocketAddr, registry: &Address) -> Address {
     let ip = if ip.is_unspecified() { loopback } else { ip };
     SocketAddr::new(ip, listening.port()).into()
 }
+
+#[cfg(test)]
+mod tests;

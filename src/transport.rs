@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, Uri, header};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tonic::body::Body;
 use tower_service::Service;
@@ -21,6 +22,13 @@ use crate::{model::Address, telemetry::context::InheritingExecutor};
 /// Flow-control windows, as the server side has them.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+
+/// When the kernel asks an idle peer for a sign of life, and how often then.
+const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long what was sent may stay unacknowledged before the connection is broken off.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +106,7 @@ impl Connection {
     async fn open_unbounded(address: &Address) -> Result<Self, ConnectError> {
         let stream = TcpStream::connect(address.as_str()).await?;
         stream.set_nodelay(true)?;
+        notice_silence(&stream)?;
         let (sender, connection) = http2::Builder::new(InheritingExecutor)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -164,6 +173,19 @@ impl Connection {
     }
 }
 
+/// Lets the kernel find out that a host has vanished. Not HTTP/2 pings: stock gRPC servers close connections that ping
+/// more often than every five minutes.
+fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let keep_alive = TcpKeepalive::new()
+        .with_time(KEEP_ALIVE_IDLE)
+        .with_interval(KEEP_ALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keep_alive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    Ok(())
+}
+
 /// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -200,3 +222,6 @@ impl Service<Request<Body>> for Connection {
         Box::pin(async move { connection.send(request).await.map_err(|error| Fault(error.to_string())) })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,8 @@ struct Ejection {
     revision: Revision,
     until: Option<Instant>,
     backoff: Backoff,
+    /// When the last dial failed, and why.
+    failed: Option<(Instant, String)>,
 }
 
 impl Endpoint {
@@ -52,6 +54,7 @@ impl Endpoint {
                 revision,
                 until: None,
                 backoff,
+                failed: None,
             }),
         }
     }
@@ -72,19 +75,29 @@ impl Endpoint {
     }
 
     /// The open connection, or a new one. Cancel safe.
-    pub(super) async fn connection(&self) -> Result<Connection, ConnectError> {
+    pub(super) async fn connection(self: &Arc<Self>) -> Result<Connection, ConnectError> {
+        if let Ok(connection) = self.connection.try_lock()
+            && let Some(open) = connection.as_ref().filter(|open| !open.is_closed())
+        {
+            return Ok(open.clone());
+        }
+        let endpoint = self.clone();
+        // Not tied to the call, which may have less time than a dial: a host that is silent must be found out. It ends
+        // by the time-out of the dial.
+        let dial = tokio::spawn(async move { endpoint.open_or_dial().await });
+        dial.await
+            .unwrap_or_else(|error| Err(ConnectError::Silent(error.to_string())))
+    }
+
+    async fn open_or_dial(&self) -> Result<Connection, ConnectError> {
         let asked = Instant::now();
         let mut connection = self.connection.lock().await;
         if let Some(open) = connection.as_ref().filter(|open| !open.is_closed()) {
             return Ok(open.clone());
         }
         // The dial that this call waited for has failed: so would another one.
-        if self
-            .ejection()
-            .until
-            .is_some_and(|until| asked < until && Instant::now() > asked + CONNECT_TIMEOUT)
-        {
-            return Err(ConnectError::Silent("it was silent just now".to_owned()));
+        if let Some(cause) = self.failed_since(asked) {
+            return Err(ConnectError::Silent(cause));
         }
         match Connection::open(&self.address, CONNECT_TIMEOUT).await {
             Ok(open) => {
@@ -92,7 +105,7 @@ impl Endpoint {
                 Ok(connection.insert(open).clone())
             }
             Err(error) => {
-                self.eject();
+                self.eject(&error);
                 Err(error)
             }
         }
@@ -106,16 +119,24 @@ impl Endpoint {
         }
     }
 
-    fn eject(&self) {
+    fn failed_since(&self, time: Instant) -> Option<String> {
+        let ejection = self.ejection();
+        let (failed, cause) = ejection.failed.as_ref()?;
+        (time < *failed).then(|| cause.clone())
+    }
+
+    fn eject(&self, error: &ConnectError) {
         let mut ejection = self.ejection();
-        let delay = ejection.backoff.next_delay();
-        ejection.until = Some(Instant::now() + delay);
+        let (now, delay) = (Instant::now(), ejection.backoff.next_delay());
+        ejection.until = Some(now + delay);
+        ejection.failed = Some((now, error.to_string()));
     }
 
     fn recovered(&self) {
         let mut ejection = self.ejection();
         ejection.until = None;
         ejection.backoff.reset();
+        ejection.failed = None;
     }
 
     /// A panic elsewhere cannot leave the few fields in a bad state.
@@ -148,4 +169,50 @@ pub(super) fn counted(body: tonic::body::Body, outstanding: Outstanding) -> toni
         let _until_the_body_is_dropped = &outstanding;
         frame
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Port, skip};
+
+    fn silent() -> ConnectError {
+        ConnectError::Silent("no answer".to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waited_for_a_dial_shares_its_failure_and_the_next_call_dials_again() {
+        let port = Port::take();
+        let endpoint = Arc::new(Endpoint::new(port.address().into(), Revision(1)));
+        let dial = endpoint.connection.lock().await;
+        let mut waiting = Box::pin(endpoint.open_or_dial());
+        assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none());
+        skip(CONNECT_TIMEOUT / 2).await;
+        endpoint.eject(&silent());
+        drop(dial);
+        let _listener = port.listen();
+        let error = waiting.await.expect_err("the dial has failed");
+        assert_eq!(error.to_string(), "no answer");
+        endpoint.connection().await.expect("somebody listens now");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ejection_ends_with_its_time_or_with_news_of_the_endpoint() {
+        let port = Port::take();
+        let endpoint = Endpoint::new(port.address().into(), Revision(1));
+        assert!(!endpoint.is_ejected(Revision(1), Instant::now()));
+        endpoint.eject(&silent());
+        assert!(endpoint.is_ejected(Revision(1), Instant::now()));
+        assert!(!endpoint.is_ejected(Revision(1), Instant::now() + EJECTION_FIRST));
+        assert!(
+            !endpoint.is_ejected(Revision(2), Instant::now()),
+            "it was registered anew"
+        );
+        for _ in 0..20 {
+            endpoint.eject(&silent());
+        }
+        assert!(!endpoint.is_ejected(Revision(2), Instant::now() + EJECTION_MAX));
+        endpoint.recovered();
+        assert!(!endpoint.is_ejected(Revision(2), Instant::now()));
+    }
 }

@@ -12,7 +12,7 @@ use super::{Queue, context::Context};
 use crate::proto::log::v1::{Entry, Severity};
 
 /// Longer messages and values are cut here, so that no single event can fill the queue's memory.
-const TEXT_BYTES_MAX: usize = 16 * 1024;
+pub(super) const TEXT_BYTES_MAX: usize = 16 * 1024;
 
 /// Puts events into the queue.
 pub(super) struct Queueing {

@@ -5,28 +5,38 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{io::AsyncWriteExt, sync::oneshot, task::JoinHandle, time::timeout};
+use prost::Message;
+use tokio::{
+    io::AsyncWriteExt,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tracing::instrument::WithSubscriber;
 
 use super::{Entries, context::Origin, words};
 use crate::{
     balance::Channel,
     proto::log::v1::{Durability, Entry, Severity, WriteRequest, log_client::LogClient},
+    shutdown::Shutdown,
 };
 
 /// A batch goes when it has this many entries, or when the queue is empty: under load batches grow by themselves.
-const BATCH_ENTRIES_MAX: usize = 1000;
+pub(super) const BATCH_ENTRIES_MAX: usize = 1000;
+/// Far below the message size that Log accepts, with the longest entry that the layer makes on top.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// How long a batch waits for Log before it is printed: a service that starts with the mesh is heard, and one whose
 /// Log is gone is not held up for long.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// Once Log is away, how long each batch asks for it before it is printed.
 const AWAY_PATIENCE: Duration = Duration::from_millis(100);
+/// Once the process stops, how long a batch still waits.
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The telemetry of this process: entries are queued from the start, and shipped from [`Telemetry::ship`] on.
 #[derive(Debug)]
 pub struct Telemetry {
     entries: Option<Entries>,
-    shipper: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    shipper: Option<(Shutdown, JoinHandle<()>)>,
 }
 
 impl Telemetry {
@@ -48,12 +58,11 @@ impl Telemetry {
             log: LogClient::new(log),
             origin: Arc::new(origin),
             patience: LOG_PATIENCE,
+            stop: Shutdown::new(),
         };
-        let (stop, stopped) = oneshot::channel();
+        let stop = shipper.stop.clone();
         // What the shipper itself causes must not become entries: it would never come to an end.
-        let run = shipper
-            .run(stopped)
-            .with_subscriber(tracing::subscriber::NoSubscriber::new());
+        let run = shipper.run().with_subscriber(tracing::subscriber::NoSubscriber::new());
         self.shipper = Some((stop, tokio::spawn(run)));
     }
 
@@ -61,15 +70,14 @@ impl Telemetry {
     pub async fn flush(self, patience: Duration) {
         match (self.shipper, self.entries) {
             (Some((stop, mut shipper)), _) => {
-                // The shipper may have ended already; there is nothing to flush then.
-                let _ = stop.send(());
+                stop.cancel();
                 if timeout(patience, &mut shipper).await.is_err() {
                     shipper.abort();
                 }
             }
             (None, Some(mut entries)) => {
                 let queued: Vec<_> = std::iter::from_fn(|| entries.receiver.try_recv().ok()).collect();
-                print(&queued).await;
+                print(queued.iter()).await;
             }
             (None, None) => {}
         }
@@ -81,11 +89,13 @@ struct Shipper {
     log: LogClient<Channel>,
     origin: Arc<Origin>,
     patience: Duration,
+    stop: Shutdown,
 }
 
 impl Shipper {
-    async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+    async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH_ENTRIES_MAX);
+        let stop = self.stop.clone();
         loop {
             tokio::select! {
                 biased;
@@ -96,39 +106,62 @@ impl Shipper {
                     self.deliver(std::mem::take(&mut batch)).await;
                 }
                 // Only an empty queue lets the stop through: everything queued before it is delivered first.
-                _ = &mut stopped => return,
+                () = stop.cancelled() => return,
             }
         }
     }
 
-    async fn deliver(&mut self, mut batch: Vec<Entry>) {
+    async fn deliver(&mut self, mut entries: Vec<Entry>) {
         let dropped = self.entries.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            batch.push(drop_report(dropped));
+            entries.push(drop_report(dropped));
         }
-        for entry in batch.iter_mut().filter(|entry| entry.service.is_empty()) {
+        for entry in entries.iter_mut().filter(|entry| entry.service.is_empty()) {
             entry.service.clone_from(&self.origin.service);
             entry.instance.clone_from(&self.origin.instance);
         }
-        let (seen, unseen): (Vec<_>, Vec<_>) = batch.iter().cloned().partition(is_for_people);
-        print(&seen).await;
-        if self.write(batch).await {
-            self.patience = LOG_PATIENCE;
-        } else {
-            self.patience = AWAY_PATIENCE;
-            print(&unseen).await;
+        print(entries.iter().filter(|entry| is_for_people(entry))).await;
+        for batch in batches(entries) {
+            if self.write(batch.clone()).await {
+                self.patience = LOG_PATIENCE;
+            } else {
+                self.patience = AWAY_PATIENCE;
+                print(batch.iter().filter(|entry| !is_for_people(entry))).await;
+            }
         }
     }
 
-    /// Whether Log took the batch within the patience.
+    /// Whether Log took the batch within the patience, which is short once the process stops.
     async fn write(&mut self, entries: Vec<Entry>) -> bool {
         let mut request = tonic::Request::new(WriteRequest {
             entries,
             durability: Durability::Written.into(),
         });
         request.set_timeout(self.patience);
-        self.log.write(request).await.is_ok()
+        let stopping = async {
+            self.stop.cancelled().await;
+            sleep(STOP_PATIENCE).await;
+        };
+        tokio::select! {
+            answer = self.log.write(request) => answer.is_ok(),
+            () = stopping => false,
+        }
     }
+}
+
+/// Cuts entries into batches that Log accepts.
+fn batches(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
+    let mut batches = vec![Vec::new()];
+    let mut size_bytes = 0;
+    for entry in entries {
+        size_bytes += entry.encoded_len();
+        if size_bytes > BATCH_BYTES_MAX {
+            size_bytes = entry.encoded_len();
+            batches.push(Vec::new());
+        }
+        batches.last_mut().expect("there is a first batch").push(entry);
+    }
+    batches
 }
 
 fn drop_report(dropped: u64) -> Entry {
@@ -146,7 +179,9 @@ fn is_for_people(entry: &Entry) -> bool {
 }
 
 /// Prints entries on stderr. Nothing is left to try when that fails.
-async fn print(entries: &[Entry]) {
-    let text: String = entries.iter().map(|entry| words::line(entry) + "\n").collect();
-    let _ = tokio::io::stderr().write_all(text.as_bytes()).await;
+async fn print<'e>(entries: impl Iterator<Item = &'e Entry>) {
+    let text: String = entries.map(|entry| words::line(entry) + "\n").collect();
+    let mut stderr = tokio::io::stderr();
+    let _ = stderr.write_all(text.as_bytes()).await;
+    let _ = stderr.flush().await;
 }

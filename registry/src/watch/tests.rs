@@ -5,6 +5,7 @@ use std::{
     time::SystemTime,
 };
 
+use futures_util::StreamExt;
 use homeroom::{
     discovery::View,
     model::{Health, HealthReason, HealthState, InstanceKey, Registration},
@@ -12,7 +13,6 @@ use homeroom::{
     shutdown::Shutdown,
 };
 use proptest::prelude::*;
-use futures_util::StreamExt;
 
 use super::*;
 use crate::{
