@@ -26,6 +26,8 @@ pub mod server;
 pub mod telemetry;
 pub mod transport;
 
+mod first_bytes;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

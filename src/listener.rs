@@ -3,7 +3,6 @@
 //! tonic's own server passes "no limit" where hyper has safe defaults, so connections are served by hyper here and
 //! tonic only routes. Must never know what it serves.
 
-mod greeting;
 mod message_size;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -21,8 +20,9 @@ use tokio::{
 use tonic::{body::Body, service::Routes};
 use tower_service::Service;
 
-use self::{greeting::Greeting, message_size::MessageSize};
+use self::message_size::MessageSize;
 use crate::{
+    first_bytes::FirstBytes,
     shutdown::Shutdown,
     telemetry::context::{Context, InheritingExecutor, TraceContext, inherit},
 };
@@ -75,6 +75,8 @@ impl Default for Limits {
 const BACKLOG: u32 = 4_096;
 /// How long to wait when accepting fails for lack of descriptors or memory: calls that end free them.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` (RFC 9113, section 3.4). What is read instead of it is refused by hyper.
+const PREFACE_BYTES: usize = 24;
 /// Flow-control windows: 1 MiB a stream, 2 MiB a connection, so that one call does not fill a fast link's delay.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
@@ -176,7 +178,7 @@ impl Server {
         let Ok(peer) = stream.peer_addr() else {
             return;
         };
-        let (io, greeted) = Greeting::new(TokioIo::new(stream));
+        let (io, greeted) = FirstBytes::<_, PREFACE_BYTES>::new(TokioIo::new(stream));
         let calls = watch::Sender::new(0_usize);
         let service = Calls {
             routes: self.routes.clone(),

@@ -17,7 +17,7 @@ use tokio::{net::TcpStream, sync::watch, time::timeout};
 use tonic::body::Body;
 use tower_service::Service;
 
-use crate::{model::Address, telemetry::context::InheritingExecutor};
+use crate::{first_bytes::FirstBytes, model::Address, telemetry::context::InheritingExecutor};
 
 /// Flow-control windows, as the server side has them.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -62,16 +62,19 @@ pub enum End {
     NotHttp2(String),
 }
 
-impl From<hyper::Error> for End {
-    fn from(error: hyper::Error) -> Self {
-        let text = describe(&error);
-        let causes = std::iter::successors(std::error::Error::source(&error), |error| error.source());
-        let mut http2 = causes.filter_map(|cause| cause.downcast_ref::<h2::Error>());
-        // An error that our side raised: the peer's bytes made no sense.
-        if http2.any(|error| error.is_library() && error.reason().is_some()) {
-            Self::NotHttp2(text)
-        } else {
-            Self::Broken(text)
+/// The head of a frame up to its type (RFC 9113, section 4.1). The first frame of a server is SETTINGS.
+const FRAME_TYPE_END: usize = 4;
+const SETTINGS: u8 = 4;
+
+impl End {
+    /// Judges a connection that is over, by its error and what the peer said first.
+    fn judge(ended: hyper::Result<()>, first_bytes: Option<[u8; FRAME_TYPE_END]>) -> Self {
+        match (ended, first_bytes) {
+            (_, Some(bytes)) if bytes[FRAME_TYPE_END - 1] != SETTINGS => {
+                Self::NotHttp2(format!("it began with `{}`", bytes.escape_ascii()))
+            }
+            (Ok(()), _) => Self::Closed,
+            (Err(error), _) => Self::Broken(describe(&error)),
         }
     }
 }
@@ -107,17 +110,19 @@ impl Connection {
         let stream = TcpStream::connect(address.as_str()).await?;
         stream.set_nodelay(true)?;
         notice_silence(&stream)?;
+        let (io, mut first_bytes) = FirstBytes::<_, FRAME_TYPE_END>::new(TokioIo::new(stream));
         let (sender, connection) = http2::Builder::new(InheritingExecutor)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .handshake(TokioIo::new(stream))
+            .handshake(io)
             .await
             .map_err(|error| ConnectError::Silent(error.to_string()))?;
         let (end, ended) = watch::channel(None);
         // Detached: it ends by itself once every clone is dropped, or the peer hangs up.
         tokio::spawn(async move {
-            end.send_replace(Some(connection.await.map_or_else(End::from, |()| End::Closed)));
+            let ended = connection.await;
+            end.send_replace(Some(End::judge(ended, first_bytes.try_recv().ok())));
         });
         Ok(Self {
             sender,

@@ -1,9 +1,9 @@
 """A service in Python, with nothing but grpcio and code that protoc made, as a member of the mesh."""
 
 import contextlib
+import http.server
 import json
 import socket
-import socketserver
 import threading
 import uuid
 from concurrent import futures
@@ -222,20 +222,10 @@ def nobody():
         yield "127.0.0.1:{}".format(bound.getsockname()[1])
 
 
-class Http1(socketserver.BaseRequestHandler):
-    """Answers as an HTTP/1 server does, then reads on until the client leaves: hanging up would be a refusal."""
-
-    def handle(self):
-        with contextlib.suppress(ConnectionError):
-            self.request.recv(4096)
-            self.request.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            while self.request.recv(4096):
-                pass
-
-
 @contextlib.contextmanager
 def http1():
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Http1) as server:
+    """A web server: it answers, and hangs up."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
