@@ -10,10 +10,17 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, Uri, header};
-use hyper::client::conn::http2;
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http2},
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tonic::body::Body;
 use tower_service::Service;
 
@@ -23,6 +30,10 @@ use crate::{first_bytes::FirstBytes, model::Address, telemetry::context::Inherit
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 
+/// When a connection attempt without an answer is given company.
+const SECOND_TRY_AFTER: Duration = Duration::from_millis(250);
+/// How long a response may still be on its way to a call when its connection has ended.
+const RESPONSE_AFTER_END: Duration = Duration::from_millis(50);
 /// When the kernel asks an idle peer for a sign of life, and how often then.
 const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -34,8 +45,8 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The host answered that nothing listens there, or hung up: the caller should go elsewhere.
-    #[error("connection refused")]
-    Refused(#[source] io::Error),
+    #[error("{0}")]
+    Refused(String),
     /// Nothing answered in time, or the host cannot be reached or found: it may come back.
     #[error("{0}")]
     Silent(String),
@@ -45,20 +56,24 @@ impl From<io::Error> for ConnectError {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind::{ConnectionRefused, ConnectionReset};
         match error.kind() {
-            ConnectionRefused | ConnectionReset => Self::Refused(error),
+            ConnectionRefused => Self::Refused("connection refused".to_owned()),
+            ConnectionReset => Self::Refused("connection reset".to_owned()),
             _ => Self::Silent(error.to_string()),
         }
     }
 }
 
 /// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum End {
     /// In good order, by either side.
+    #[error("the connection was closed")]
     Closed,
     /// It broke: the peer died, or hung up.
+    #[error("{0}")]
     Broken(String),
     /// What the peer said was not HTTP/2.
+    #[error("what answers does not speak HTTP/2: {0}")]
     NotHttp2(String),
 }
 
@@ -107,7 +122,7 @@ impl Connection {
     }
 
     async fn open_unbounded(address: &Address) -> Result<Self, ConnectError> {
-        let stream = TcpStream::connect(address.as_str()).await?;
+        let stream = connect(address).await?;
         stream.set_nodelay(true)?;
         notice_silence(&stream)?;
         let (io, mut first_bytes) = FirstBytes::<_, FRAME_TYPE_END>::new(TokioIo::new(stream));
@@ -117,7 +132,7 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .handshake(io)
             .await
-            .map_err(|error| ConnectError::Silent(error.to_string()))?;
+            .map_err(|error| ConnectError::Refused(describe(&error)))?;
         let (end, ended) = watch::channel(None);
         // Detached: it ends by itself once every clone is dropped, or the peer hangs up.
         tokio::spawn(async move {
@@ -133,10 +148,7 @@ impl Connection {
 
     /// Waits for the connection's end. Cancel safe.
     pub async fn ended(&self) -> End {
-        let mut ended = self.ended.clone();
-        let end = ended.wait_for(Option::is_some).await;
-        // Nobody tells any more when the task was cancelled with its runtime.
-        end.ok().and_then(|end| end.clone()).unwrap_or(End::Closed)
+        ended(&self.ended).await
     }
 
     /// Whether a new call would fail at once.
@@ -150,12 +162,17 @@ impl Connection {
     /// [`SendError::Unsent`] with the request, or the fault of the connection.
     pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Body>, SendError> {
         let request = self.absolute(request);
-        match self.sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(Body::new)),
-            Err(mut error) => Err(match error.take_message() {
-                Some(request) => SendError::Unsent(Box::new(request)),
-                None => SendError::Failed(error.into_error()),
-            }),
+        let mut sent = std::pin::pin!(self.sender.try_send_request(request));
+        let end = tokio::select! {
+            biased;
+            response = &mut sent => return received(response),
+            end = ended(&self.ended) => end,
+        };
+        // A response that came with the end is there by now. hyper forgets a request that it takes over in the moment in
+        // which its connection ends: nothing would ever come of that one.
+        match timeout(RESPONSE_AFTER_END, sent).await {
+            Ok(response) => received(response),
+            Err(_) => Err(SendError::Ended(end)),
         }
     }
 
@@ -178,6 +195,38 @@ impl Connection {
     }
 }
 
+/// What a sent request came to.
+fn received(response: Result<Response<Incoming>, TrySendError<Request<Body>>>) -> Result<Response<Body>, SendError> {
+    response
+        .map(|response| response.map(Body::new))
+        .map_err(|mut error| match error.take_message() {
+            Some(request) => SendError::Unsent(Box::new(request)),
+            None => SendError::Failed(error.into_error()),
+        })
+}
+
+async fn ended(ended: &watch::Receiver<Option<End>>) -> End {
+    let mut ended = ended.clone();
+    let end = ended.wait_for(Option::is_some).await;
+    // Nobody tells any more when the task was cancelled with its runtime.
+    end.ok().and_then(|end| end.clone()).unwrap_or(End::Closed)
+}
+
+/// Connects, and tries a second time beside the first one when that has no answer soon: a first packet that is lost, as
+/// happens when its listener is just being closed, is repeated by the kernel only after a second.
+async fn connect(address: &Address) -> io::Result<TcpStream> {
+    let first = TcpStream::connect(address.as_str());
+    let second = async {
+        sleep(SECOND_TRY_AFTER).await;
+        TcpStream::connect(address.as_str()).await
+    };
+    tokio::select! {
+        biased;
+        stream = first => stream,
+        stream = second => stream,
+    }
+}
+
 /// Lets the kernel find out that a host has vanished. Not HTTP/2 pings: stock gRPC servers close connections that ping
 /// more often than every five minutes.
 fn notice_silence(stream: &TcpStream) -> io::Result<()> {
@@ -197,9 +246,12 @@ pub enum SendError {
     /// The connection was closing: the request never left, and can be sent elsewhere.
     #[error("the connection was closing")]
     Unsent(Box<Request<Body>>),
-    /// The connection failed; the request may have been handled.
+    /// The call failed; the request may have been handled.
     #[error("{}", describe(.0))]
     Failed(hyper::Error),
+    /// The connection ended; the request may have been handled.
+    #[error("{0}")]
+    Ended(End),
 }
 
 /// A fault of the connection during a call, for who cannot send the request elsewhere.
