@@ -52,6 +52,7 @@ impl Discovery {
             registry: RegistryClient::new(registry),
             services,
             view: View::default(),
+            acknowledged: AcknowledgeRevisionRequest::default(),
             publish,
         };
         let task = tokio::spawn(inherit(watcher.run()));
@@ -90,6 +91,7 @@ struct Watcher {
     registry: RegistryClient<Channel>,
     services: Vec<ServiceName>,
     view: View,
+    acknowledged: AcknowledgeRevisionRequest,
     publish: watch::Sender<Arc<View>>,
 }
 
@@ -101,15 +103,14 @@ impl Watcher {
         loop {
             let mut heard = false;
             let lost = self.follow(&mut heard).await;
-            if heard {
-                backoff.reset();
-                known_lost = false;
-            }
             if matches!(lost, Lost::View(_)) {
                 tracing::warn!(reason = %lost, "asking the registry for a snapshot");
                 self.view = View::default();
-            } else if !known_lost {
-                known_lost = true;
+            } else if heard {
+                backoff.reset();
+                known_lost = false;
+            }
+            if !std::mem::replace(&mut known_lost, true) {
                 tracing::warn!(reason = %lost, "no news from the registry, keeping the last view");
             }
             sleep(backoff.next_delay()).await;
@@ -150,6 +151,7 @@ impl Watcher {
                 seconds: HEARTBEAT_INTERVAL.as_secs().cast_signed(),
                 nanos: 0,
             }),
+            acknowledges: true,
             ..Default::default()
         }
     }
@@ -159,16 +161,26 @@ impl Watcher {
         // The last part of a message has the revision of the parts before it, and yet makes a view that nobody has seen.
         let before = self.view.is_consistent().then(|| self.view.position());
         self.view.apply(message)?;
-        let position = self.view.position();
-        if !self.view.is_consistent() || before == Some(position) {
+        if !self.view.is_consistent() {
             return Ok(());
         }
-        self.publish.send_replace(Arc::new(self.view.clone()));
+        let position = self.view.position();
+        if before != Some(position) {
+            self.publish.send_replace(Arc::new(self.view.clone()));
+        }
         let (Revision(revision), _) = position;
-        let acknowledged = AcknowledgeRevisionRequest { watch_id, revision };
-        // A lost acknowledgement only makes a drain wait for its time-out.
-        let _ = timeout(HEARTBEAT_INTERVAL, self.registry.acknowledge_revision(acknowledged)).await;
+        self.acknowledge(AcknowledgeRevisionRequest { watch_id, revision })
+            .await;
         Ok(())
+    }
+
+    /// Tells the registry once what this stream has applied. A lost acknowledgement only makes a drain wait for its
+    /// time-out.
+    async fn acknowledge(&mut self, applied: AcknowledgeRevisionRequest) {
+        if self.acknowledged != applied {
+            self.acknowledged = applied.clone();
+            let _ = timeout(HEARTBEAT_INTERVAL, self.registry.acknowledge_revision(applied)).await;
+        }
     }
 }
 

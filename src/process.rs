@@ -37,18 +37,36 @@ where
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let result = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(run_to_end(name, config, run)));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    match block_on(run_to_end(name, config, run)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) | Err(error) => {
             complain(&format!("{name}: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a future on a runtime of its own, with as many descriptors as the system lets this process have. What is left of
+/// the runtime then is not waited for: a write to a stderr that nobody reads would hold up the exit for ever.
+///
+/// # Errors
+/// When there can be no runtime.
+pub fn block_on<F: Future>(future: F) -> Result<F::Output, String> {
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(output)
+}
+
+/// Each connection takes a descriptor, and the usual soft limit of 1,024 is soon reached. Where it cannot be raised,
+/// connections wait.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 async fn run_to_end<C, E, F>(

@@ -36,10 +36,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// What became of the registration.
 #[derive(Debug, Clone, Default)]
 pub enum Standing {
-    /// The registry has not answered yet; the text of the last failure, if there was one.
+    /// Nothing is known yet.
     #[default]
     Unknown,
-    /// The registry could not be reached so far.
+    /// The registry could not be reached so far: the last failure.
     Unreachable(String),
     /// The registry refused, and will again: the request is at fault.
     Refused(Status),
@@ -96,6 +96,7 @@ impl Registrar {
             registration: registration.clone(),
             publish,
             held: None,
+            failing: false,
             stop: stop.clone(),
         };
         Self {
@@ -148,6 +149,7 @@ struct Keeper {
     registration: Arc<Registration>,
     publish: watch::Sender<Standing>,
     held: Option<Incarnation>,
+    failing: bool,
     stop: Shutdown,
 }
 
@@ -155,7 +157,6 @@ struct Keeper {
 enum Next {
     Renew,
     Retry,
-    Stop,
 }
 
 impl Keeper {
@@ -169,7 +170,6 @@ impl Keeper {
                     None
                 }
                 Next::Retry => Some(backoff.next_delay()),
-                Next::Stop => return,
             };
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -215,15 +215,16 @@ impl Keeper {
             Err(status) => status,
         };
         if status::reason(&failure).as_deref() == Some("SUPERSEDED") {
-            tracing::error!(instance.id = %self.registration.key.id, "another process was registered in our place");
-            self.publish.send_replace(Standing::Refused(failure));
-            return Next::Stop;
+            // Another process took our place, or the answer to a renewal was lost: who lives at the address will be
+            // registered, and the other one refused.
+            self.held = None;
         }
         self.fails(failure);
         Next::Retry
     }
 
     fn stands(&mut self, registered: Registered, response: &RegisterResponse) {
+        self.failing = false;
         let health = response.instance.as_ref().and_then(|instance| instance.health.as_ref());
         if self.held.replace(registered.incarnation) != Some(registered.incarnation) {
             tracing::info!(
@@ -237,14 +238,13 @@ impl Keeper {
     }
 
     /// Keeps a registration that stands as it is: the registry holds it, or it will be made again.
-    fn fails(&self, failure: Status) {
+    fn fails(&mut self, failure: Status) {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!(reason = %failure.message(), "cannot register");
+        }
         let refused = is_refusal(failure.code());
         self.publish.send_if_modified(|standing| {
-            let registered = matches!(standing, Standing::Registered(_));
-            if !registered || refused {
-                tracing::warn!(reason = %failure.message(), "cannot register");
-            }
-            if registered {
+            if matches!(standing, Standing::Registered(_)) {
                 return false;
             }
             *standing = if refused {

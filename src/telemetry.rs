@@ -15,7 +15,12 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer,
+    filter::{ParseError, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 pub use self::{
     context::{Origin, TraceContext},
@@ -31,17 +36,20 @@ const QUEUE_ENTRIES_MAX: usize = 8192;
 const QUIET_TARGETS: [&str; 6] = ["h2", "hyper", "hyper_util", "tonic", "tower", "sqlx"];
 
 /// Sets up tracing for this process: events of level INFO and above go to Log once [`Telemetry::ship`] knows where
-/// that is, and WARN and above to stderr. `levels` overrides what goes to Log, as in `info,grades=debug`.
+/// that is, and WARN and above to stderr. `levels` says otherwise for Log, as in `info,grades=debug`; the transports
+/// under the mesh stay at WARN unless it names them.
 ///
 /// # Errors
 /// When `levels` cannot be read, or the process has a subscriber already.
 pub fn init(levels: Option<&str>) -> Result<Telemetry, String> {
-    let targets = match levels {
-        Some(levels) => levels.parse::<Targets>().map_err(|error| error.to_string())?,
-        None => Targets::new()
-            .with_default(LevelFilter::INFO)
-            .with_targets(QUIET_TARGETS.map(|target| (target, LevelFilter::WARN))),
-    };
+    let targets: Targets = levels
+        .unwrap_or("info")
+        .parse()
+        .map_err(|error: ParseError| error.to_string())?;
+    let named = |quiet: &str| targets.iter().any(|(target, _)| target == quiet);
+    let quiet = QUIET_TARGETS.into_iter().filter(|quiet| !named(quiet));
+    let quiet: Vec<_> = quiet.map(|quiet| (quiet, LevelFilter::WARN)).collect();
+    let targets = targets.with_targets(quiet);
     let (queue, entries) = queue();
     tracing_subscriber::registry()
         .with(layer::Queueing::new(queue).with_filter(targets))

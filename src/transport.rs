@@ -47,6 +47,9 @@ pub enum ConnectError {
     /// The host answered that nothing listens there, or hung up: the caller should go elsewhere.
     #[error("{0}")]
     Refused(String),
+    /// This process or machine lacks what it takes to connect, such as descriptors: it says nothing of the host.
+    #[error("cannot open a connection: {0}")]
+    Local(io::Error),
     /// Nothing answered in time, or the host cannot be reached or found: it may come back.
     #[error("{0}")]
     Silent(String),
@@ -58,9 +61,24 @@ impl From<io::Error> for ConnectError {
         match error.kind() {
             ConnectionRefused => Self::Refused("connection refused".to_owned()),
             ConnectionReset => Self::Refused("connection reset".to_owned()),
+            _ if is_local(&error) => Self::Local(error),
             _ => Self::Silent(error.to_string()),
         }
     }
+}
+
+/// Whether an error is about this machine: no descriptors, no memory, no ports, no network.
+fn is_local(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let local = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+        Errno::NETDOWN,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| local.contains(&errno))
 }
 
 /// How a connection ended.

@@ -40,6 +40,7 @@ impl From<Status> for Failure {
             (Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition, _) => Self::Negative(text),
             (Code::InvalidArgument, _) => Self::Usage(text),
             (Code::Unavailable, Some("CONNECT_FAILED" | "NO_ENDPOINT")) => Self::Connect(text),
+            (Code::DeadlineExceeded, _) => Self::Connect(format!("nobody answered in time: {text}")),
             (code, _) => Self::Server(format!("{text} ({code:?})")),
         }
     }
@@ -66,6 +67,7 @@ mod tests {
         assert_eq!(code(Code::NotFound, "STUDENT_NOT_FOUND"), ExitCode::from(1));
         assert_eq!(code(Code::InvalidArgument, "INVALID_FIELD"), ExitCode::from(2));
         assert_eq!(code(Code::Unavailable, "CONNECT_FAILED"), ExitCode::from(3));
+        assert_eq!(code(Code::DeadlineExceeded, "DEADLINE_EXCEEDED"), ExitCode::from(3));
         assert_eq!(code(Code::Unavailable, "DRAINING"), ExitCode::from(4));
         assert_eq!(code(Code::Internal, "INTERNAL"), ExitCode::from(4));
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use homeroom::process::complain;
+use homeroom::process::{block_on, complain};
 
 use crate::{
     args::{Args, Command},
@@ -15,14 +15,7 @@ use crate::{
 /// Runs a command: data on stdout, messages on stderr. The exit code is 0, 1 for a no, 2 for what makes no sense, 3 when
 /// nobody could be asked, 4 for a fault.
 pub fn run(args: Args) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("homeroom: {error}"));
-            return ExitCode::from(4);
-        }
-    };
-    match runtime.block_on(dispatch(args)) {
+    match block_on(dispatch(args)).unwrap_or_else(|error| Err(Failure::Server(error))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let (text, code) = failure.report();

@@ -15,7 +15,7 @@ use homeroom::model::{
 
 use crate::error::Error;
 
-/// How many instances a catalog holds. At some 2 KiB each with their probes, 100,000 stay in a quarter of a GiB.
+/// How many instances a catalog holds. At some 2 KiB each besides their metadata, 100,000 stay in a quarter of a GiB.
 pub const INSTANCES_MAX: usize = 100_000;
 
 /// Who speaks when the registry acts by itself.

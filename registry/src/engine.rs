@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use homeroom::{
-    model::{HealthState, Incarnation, Instance, Registration, Revision},
+    model::{Change, HealthState, Incarnation, Instance, Registration, Revision},
     telemetry::context::inherit,
 };
 
@@ -38,7 +38,7 @@ impl Engine {
     }
 
     /// Registers an instance; with `verify`, waits for the first probe's verdict that long. Answers with the instance as
-    /// it stands then.
+    /// it stands then, and whether the call only renewed it.
     ///
     /// # Errors
     /// Why it is refused.
@@ -48,7 +48,7 @@ impl Engine {
         renews: Option<Incarnation>,
         actor: Arc<str>,
         verify: Option<Duration>,
-    ) -> Result<Arc<Instance>, Error> {
+    ) -> Result<(Arc<Instance>, bool), Error> {
         if registration.tls {
             return Err(Error::Unsupported("an instance that speaks TLS"));
         }
@@ -58,19 +58,18 @@ impl Engine {
             actor,
         })?;
         log(&applied);
+        let renewed = renews.is_some() && applied.changes.is_empty();
         let instance = applied.instance.expect("what is registered stands");
         if instance.health.state == HealthState::Serving {
-            return Ok(instance);
+            return Ok((instance, renewed));
         }
         match verify {
             Some(patience) => self.prober.verify(&instance, patience).await,
             None => self.prober.nudge(&instance),
         }
         // It may be gone by now; then it is as it was.
-        Ok(self
-            .store
-            .read(|state| state.catalog.get(instance.key()).cloned())
-            .unwrap_or(instance))
+        let current = self.store.read(|state| state.catalog.get(instance.key()).cloned());
+        Ok((current.unwrap_or(instance), renewed))
     }
 
     /// Removes an instance; with `drain`, hides it first and waits that long for its watchers. Goes on to the end though
@@ -100,20 +99,26 @@ impl Engine {
             let instance = applied.instance.expect("what is drained stands");
             // Whoever registers in the meantime is not to be removed.
             departure.incarnation = Some(instance.incarnation);
-            let was_shown = |instance: &Arc<Instance>| instance.is_serving();
-            if let Some(change) = applied
-                .changes
-                .first()
-                .filter(|change| change.before.as_ref().is_some_and(was_shown))
-            {
+            // Watchers that were not shown the instance are told nothing that they could acknowledge.
+            let hidden_before = |change: &Change| change.before.as_ref().is_some_and(|before| !before.is_serving());
+            if !applied.changes.iter().any(hidden_before) {
                 let service = &departure.key.service;
-                drained = self.watches.applied(service, change.revision, patience).await;
+                drained = self.watches.applied(service, instance.revision, patience).await;
             }
         }
-        let applied = self.store.apply(Command::Deregister(departure))?;
-        log(&applied);
-        let revision = applied.changes.first().map(|change| change.revision);
-        Ok((revision.unwrap_or_default(), drained))
+        let removed = self.store.apply(Command::Deregister(departure));
+        match removed {
+            Ok(applied) => {
+                log(&applied);
+                let revision = applied.changes.first().map(|change| change.revision);
+                Ok((revision.unwrap_or_default(), drained))
+            }
+            // Another goodbye was faster.
+            Err(Error::InstanceNotFound(_)) if drain.is_some() => {
+                Ok((self.store.read(|state| state.catalog.revision()), drained))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

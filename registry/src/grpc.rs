@@ -7,23 +7,25 @@ use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
 use futures_util::{Stream, StreamExt};
 use homeroom::{
     listener::Peer,
-    model::{self, Epoch, Incarnation, InstanceKey, InvalidField, Registration, Revision, ServiceName},
-    page::PAGE_SIZE_MAX,
+    model::{self, Epoch, Incarnation, Instance, InstanceKey, InvalidField, Registration, Revision, ServiceName},
+    page::{PAGE_SIZE_BYTES_MAX, PAGE_SIZE_MAX},
     proto::registry::v1::{
-        AcknowledgeRevisionRequest, AcknowledgeRevisionResponse, DeregisterRequest, DeregisterResponse,
+        self as proto, AcknowledgeRevisionRequest, AcknowledgeRevisionResponse, DeregisterRequest, DeregisterResponse,
         GetInstanceRequest, GetInstanceResponse, ListChangesRequest, ListChangesResponse, ListInstancesRequest,
         ListInstancesResponse, ListServicesRequest, ListServicesResponse, RegisterRequest, RegisterResponse,
         WatchServicesRequest, WatchServicesResponse, registry_server::Registry,
     },
     shutdown::Shutdown,
 };
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use crate::{
     catalog::Departure,
     engine::Engine,
     error::Error,
-    watch::{self, SERVICES_MAX, Scope},
+    store::State,
+    watch::{self, SERVICES_MAX, Scope, WatchId},
 };
 
 const VERIFY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
@@ -61,6 +63,22 @@ fn incarnation(number: u64) -> Option<Incarnation> {
     (number != 0).then_some(Incarnation(number))
 }
 
+/// The first page of the serving instances that an instance requires.
+fn required_instances(instance: &Instance, state: &State) -> Vec<proto::Instance> {
+    let required = instance.registration.required_services.iter();
+    let required = required.flat_map(|service| state.catalog.instances_of(service));
+    let serving = required.filter(|instance| instance.is_serving());
+    let mut size_bytes = 0;
+    serving
+        .map(|instance| proto::Instance::from(&**instance))
+        .take(PAGE_SIZE_MAX)
+        .take_while(|instance| {
+            size_bytes += instance.encoded_len();
+            size_bytes <= PAGE_SIZE_BYTES_MAX
+        })
+        .collect()
+}
+
 fn not_negative(
     field: &str,
     message: Option<prost_types::Duration>,
@@ -87,18 +105,16 @@ impl Registry for Api {
         )?;
         let verify = request.verify.then_some(patience);
         let renews = incarnation(request.incarnation);
-        let instance = self.engine.register(registration, renews, actor, verify).await?;
+        let (instance, renewed) = self.engine.register(registration, renews, actor, verify).await?;
         Ok(Response::new(self.engine.store.read(|state| {
-            let required = instance.registration.required_services.iter();
-            let serving = required.flat_map(|service| state.catalog.instances_of(service));
             let cyclic = state.catalog.cyclic_services(&instance.registration);
             RegisterResponse {
                 instance: Some((&*instance).into()),
-                required_instances: serving
-                    .filter(|instance| instance.is_serving())
-                    .take(PAGE_SIZE_MAX)
-                    .map(|instance| (&**instance).into())
-                    .collect(),
+                required_instances: if renewed {
+                    Vec::new()
+                } else {
+                    required_instances(&instance, state)
+                },
                 cyclic_services: cyclic.iter().map(ToString::to_string).collect(),
                 revision: state.catalog.revision().0,
             }
@@ -116,10 +132,15 @@ impl Registry for Api {
         let timeout = |timeout| not_negative("drain.timeout", timeout, DRAIN_TIMEOUT_MAX, DRAIN_TIMEOUT_DEFAULT);
         let drain = request.drain.map(|drain| timeout(drain.timeout)).transpose()?;
         let (revision, drained) = self.engine.deregister(departure, drain).await?;
+        let epoch = self.engine.store.read(|state| state.catalog.epoch());
         Ok(Response::new(DeregisterResponse {
             revision: revision.0,
             watchers: u32::try_from(drained.watchers).unwrap_or(u32::MAX),
-            late_watch_ids: drained.late.iter().map(ToString::to_string).collect(),
+            late_watch_ids: drained
+                .late
+                .iter()
+                .map(|number| WatchId { epoch, number: *number }.to_string())
+                .collect(),
         }))
     }
 
@@ -171,6 +192,7 @@ impl Registry for Api {
                 HEARTBEAT_MIN..=HEARTBEAT_MAX,
                 HEARTBEAT_DEFAULT,
             )?,
+            acknowledges: request.acknowledges,
             scope: self.scope(request)?,
         };
         let messages = watch::messages(
@@ -189,9 +211,12 @@ impl Registry for Api {
         request: Request<AcknowledgeRevisionRequest>,
     ) -> Result<Response<AcknowledgeRevisionResponse>, Status> {
         let request = request.into_inner();
-        let id = request.watch_id.parse();
-        let id = id.map_err(|_| InvalidField::new("watch_id", "must be the `watch_id` of a WatchServicesResponse"))?;
-        self.engine.watches.acknowledge(id, Revision(request.revision))?;
+        let id = request.watch_id.parse::<WatchId>()?;
+        let current = |state: &State| (state.catalog.epoch(), state.catalog.revision());
+        let current = self.engine.store.read(current);
+        self.engine
+            .watches
+            .acknowledge(id, Revision(request.revision), current)?;
         Ok(Response::new(AcknowledgeRevisionResponse {}))
     }
 

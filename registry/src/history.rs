@@ -4,23 +4,31 @@ use std::{collections::VecDeque, sync::Arc};
 
 use homeroom::model::{Change, Revision};
 
-/// How many changes are held: an hour of 28 changes a second, some 50 MiB when each is another instance's.
+/// How many changes are held: an hour of 28 changes a second.
 pub const CHANGES_MAX: usize = 100_000;
+/// How much they may take: as many changes of usual instances fit, and fewer of such with much metadata.
+pub const CHANGES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a change takes besides its texts.
+const CHANGE_BYTES: usize = 512;
 
 /// The last changes, in order and without gaps.
 #[derive(Debug)]
 pub struct History {
     changes: VecDeque<Arc<Change>>,
+    size_bytes: usize,
     max: usize,
+    bytes_max: usize,
     newest: Revision,
 }
 
 impl History {
-    /// An empty history that holds `max` changes; older ones are compacted.
-    pub fn new(max: usize) -> Self {
+    /// An empty history that holds `max` changes of about `bytes_max` bytes; older ones are compacted.
+    pub fn new(max: usize, bytes_max: usize) -> Self {
         Self {
             changes: VecDeque::new(),
+            size_bytes: 0,
             max,
+            bytes_max,
             newest: Revision::default(),
         }
     }
@@ -32,10 +40,14 @@ impl History {
     pub fn push(&mut self, change: Arc<Change>) {
         assert_eq!(change.revision, self.newest.next(), "revisions rise by one a change");
         self.newest = change.revision;
-        if self.changes.len() == self.max {
-            self.changes.pop_front();
-        }
+        self.size_bytes += size_bytes(&change);
         self.changes.push_back(change);
+        while self.changes.len() > self.max || self.size_bytes > self.bytes_max {
+            let Some(oldest) = self.changes.pop_front() else {
+                return;
+            };
+            self.size_bytes -= size_bytes(&oldest);
+        }
     }
 
     /// The changes after a revision, oldest first; `None` when some of them are compacted, or the revision is not of
@@ -52,6 +64,16 @@ impl History {
     }
 }
 
+/// About how much memory a change keeps: its registration, unless the instance has it from before.
+fn size_bytes(change: &Change) -> usize {
+    let before = change.before.as_ref().map(|instance| &instance.registration);
+    let after = change.after.as_ref().map(|instance| &instance.registration);
+    let new = after.filter(|after| before.is_none_or(|before| !Arc::ptr_eq(before, after)));
+    let pairs = new.into_iter().flat_map(|registration| &registration.metadata);
+    let metadata: usize = pairs.map(|(key, value)| key.len() + value.len()).sum();
+    CHANGE_BYTES + change.detail.len() + metadata
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
@@ -61,7 +83,7 @@ mod tests {
     use super::*;
 
     fn history(max: usize, changes: u64) -> History {
-        let mut history = History::new(max);
+        let mut history = History::new(max, usize::MAX);
         for revision in 1..=changes {
             history.push(Arc::new(Change {
                 revision: Revision(revision),
@@ -87,6 +109,20 @@ mod tests {
         assert_eq!(since(&history, 3), Some(vec![4, 5]));
         assert_eq!(since(&history, 5), Some(vec![]));
         assert_eq!(since(&history, 0), Some(vec![1, 2, 3, 4, 5]));
+    }
+
+    #[test]
+    fn changes_are_compacted_by_their_bytes_too() {
+        let mut all = history(10, 5);
+        assert_eq!(all.size_bytes, 5 * CHANGE_BYTES);
+        all.bytes_max = 3 * CHANGE_BYTES;
+        let next = Change {
+            revision: Revision(6),
+            ..(*all.changes[0]).clone()
+        };
+        all.push(Arc::new(next));
+        assert_eq!(since(&all, 3), Some(vec![4, 5, 6]));
+        assert_eq!(since(&all, 2), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod finding;
 mod session;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -26,12 +26,14 @@ use tokio_util::task::AbortOnDropHandle;
 use self::{finding::Finding, session::Ended};
 use crate::{catalog::Command, store::Store};
 
-/// How many connections are being opened at once: a registry with thousands of instances must not flood its network.
+/// How many connections are begun at once: a registry with thousands of instances must not flood its network.
 const DIALS_MAX: usize = 256;
-/// The first delay before an instance that refused is tried again; it doubles up to the probe interval.
+/// The first delay before an instance that refused, or hung up, is tried again; it doubles up to the probe interval.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// A connection that held this long was no accident: when it ends, the instance is dialled again at once.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
+/// How long to wait when this process cannot open connections: those that end free descriptors.
+const LOCAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// The probes of all instances.
 #[derive(Debug)]
@@ -95,8 +97,8 @@ impl Prober {
         match missed {
             Some(changes) => changes.iter().for_each(|change| self.follow_change(change)),
             None => {
-                let gone = |key: &InstanceKey| all.iter().all(|instance| instance.key() != key);
-                self.lock().retain(|key, _| !gone(key));
+                let there: HashSet<_> = all.iter().map(|instance| instance.key()).collect();
+                self.lock().retain(|key, _| there.contains(key));
                 all.iter().for_each(|instance| self.track(instance));
             }
         }
@@ -198,11 +200,16 @@ impl Runner {
             let next = match ended {
                 Ended::WasAlive if started.elapsed() >= STABLE_AFTER => {
                     backoff.reset();
-                    continue;
+                    Instant::now()
                 }
                 Ended::Silent => started + interval,
                 Ended::WasAlive | Ended::Refused => Instant::now() + backoff.next_delay(),
+                Ended::Unable => Instant::now() + LOCAL_PAUSE,
             };
+            if ended == Ended::WasAlive {
+                // It has hung up: silence after that is no mere delay.
+                self.silent = self.registration.health_check.attempts - 1;
+            }
             tokio::select! {
                 () = sleep_until(next) => {}
                 () = self.signals.now.notified() => {}

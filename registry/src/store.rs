@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::{
     catalog::{Applied, Catalog, Command},
     error::Error,
-    history::{CHANGES_MAX, History},
+    history::{CHANGES_BYTES_MAX, CHANGES_MAX, History},
 };
 
 /// The catalog with its history.
@@ -45,7 +45,7 @@ impl Store {
         let epoch = Epoch(u64::try_from(micros).unwrap_or(u64::MAX));
         let state = State {
             catalog: Catalog::new(epoch),
-            history: History::new(CHANGES_MAX),
+            history: History::new(CHANGES_MAX, CHANGES_BYTES_MAX),
         };
         Self {
             state: Mutex::new(state),

@@ -1,7 +1,7 @@
 //! Who watches what, and how far each has come: tells every change to those who asked, and knows who has applied it.
 //!
 //! A watcher has a position in the history and no queue: what it has not read yet is merged when it reads, so a slow
-//! one costs no memory and holds up nobody.
+//! one holds up nobody, and costs no more than pointers to the instances of its view.
 
 mod patch;
 mod scope;
@@ -9,11 +9,13 @@ mod stream;
 
 use std::{
     collections::HashMap,
+    fmt,
+    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use homeroom::model::{Revision, ServiceName};
+use homeroom::model::{Epoch, InvalidField, Revision, ServiceName};
 use tokio::{sync::Notify, time::timeout};
 
 pub use self::{
@@ -23,7 +25,7 @@ pub use self::{
 };
 use crate::error::Error;
 
-/// How many watches may be open: at some 4 KiB each, 80 MiB.
+/// How many watches may be open: at some 4 KiB each, 80 MiB, and eight bytes an instance for each that does not read.
 pub const WATCHERS_MAX: usize = 20_000;
 /// How many services one watch may name: more is better watched as all.
 pub const SERVICES_MAX: usize = 1_000;
@@ -50,12 +52,40 @@ struct Watch {
     acknowledged: Option<Revision>,
 }
 
+/// Names a watch, also from those of an earlier registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchId {
+    /// The catalog's epoch.
+    pub epoch: Epoch,
+    /// The number of the watch.
+    pub number: u64,
+}
+
+impl fmt::Display for WatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.number)
+    }
+}
+
+impl FromStr for WatchId {
+    type Err = InvalidField;
+
+    fn from_str(text: &str) -> Result<Self, InvalidField> {
+        let refused = || InvalidField::new("watch_id", "must be the `watch_id` of a WatchServicesResponse");
+        let (epoch, number) = text.split_once('-').ok_or_else(refused)?;
+        Ok(Self {
+            epoch: Epoch(epoch.parse().map_err(|_| refused())?),
+            number: number.parse().map_err(|_| refused())?,
+        })
+    }
+}
+
 /// What a drain came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drained {
     /// How many watchers it waited for.
     pub watchers: usize,
-    /// The watches that had not acknowledged when the time was up.
+    /// The watches that had not acknowledged when the time was up, by number.
     pub late: Vec<u64>,
 }
 
@@ -63,18 +93,18 @@ pub struct Drained {
 #[derive(Debug)]
 pub struct Guard {
     watches: Arc<Watches>,
-    id: u64,
+    id: WatchId,
 }
 
 impl Guard {
     /// What names the watch.
-    pub fn id(&self) -> u64 {
+    pub fn id(&self) -> WatchId {
         self.id
     }
 
     /// Notes what the watch covers from now on.
     pub fn set_scope(&self, scope: &Scope) {
-        if let Some(watch) = self.watches.lock().watches.get_mut(&self.id) {
+        if let Some(watch) = self.watches.lock().watches.get_mut(&self.id.number) {
             watch.scope = scope.clone();
         }
     }
@@ -82,28 +112,31 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.watches.lock().watches.remove(&self.id);
+        self.watches.lock().watches.remove(&self.id.number);
         self.watches.progress.notify_waiters();
     }
 }
 
 impl Watches {
-    /// Opens a watch.
+    /// Opens a watch. A watcher that says that it acknowledges is waited for from now on, another one once it has.
     ///
     /// # Errors
     /// [`Error::TooManyWatchers`].
-    pub fn open(self: &Arc<Self>, scope: Scope) -> Result<Guard, Error> {
+    pub fn open(self: &Arc<Self>, epoch: Epoch, scope: Scope, acknowledges: bool) -> Result<Guard, Error> {
         let mut open = self.lock();
         if open.watches.len() >= WATCHERS_MAX {
             return Err(Error::TooManyWatchers);
         }
         open.last_id += 1;
-        let id = open.last_id;
+        let id = WatchId {
+            epoch,
+            number: open.last_id,
+        };
         let watch = Watch {
             scope,
-            acknowledged: None,
+            acknowledged: acknowledges.then_some(Revision::default()),
         };
-        open.watches.insert(id, watch);
+        open.watches.insert(id.number, watch);
         drop(open);
         Ok(Guard {
             watches: self.clone(),
@@ -111,16 +144,18 @@ impl Watches {
         })
     }
 
-    /// Notes that a watcher has applied a revision.
+    /// Notes that a watcher has applied a revision of the catalog, which is at `current`.
     ///
     /// # Errors
-    /// [`Error::WatchNotFound`].
-    pub fn acknowledge(&self, id: u64, revision: Revision) -> Result<(), Error> {
+    /// [`Error::WatchNotFound`]; a revision that the catalog does not have yet.
+    pub fn acknowledge(&self, id: WatchId, revision: Revision, current: (Epoch, Revision)) -> Result<(), Error> {
+        let (epoch, newest) = current;
+        if id.epoch == epoch && revision > newest {
+            return Err(InvalidField::new("revision", "must be one that the watch was told").into());
+        }
         let mut open = self.lock();
-        let watch = open
-            .watches
-            .get_mut(&id)
-            .ok_or_else(|| Error::WatchNotFound(id.to_string()))?;
+        let watch = open.watches.get_mut(&id.number).filter(|_| id.epoch == epoch);
+        let watch = watch.ok_or_else(|| Error::WatchNotFound(id.to_string()))?;
         watch.acknowledged = watch.acknowledged.max(Some(revision));
         drop(open);
         self.progress.notify_waiters();

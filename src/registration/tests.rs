@@ -120,21 +120,16 @@ async fn a_registration_stands_while_the_registry_is_away() {
 }
 
 #[tokio::test]
-async fn an_instance_that_was_replaced_stops_to_register() {
+async fn a_registration_that_was_superseded_is_made_anew() {
     let mut registry = ScriptedRegistry::start();
     let registrar = start_registered(&mut registry, 7).await;
     skip(RENEW_INTERVAL.mul_f64(1.2)).await;
     registry.registers.next().await.answer(Err(superseded()));
-    let refused = standing(&registrar, |standing| matches!(standing, Standing::Refused(_))).await;
-    assert!(matches!(refused, Standing::Refused(status) if status.code() == Code::FailedPrecondition));
-    let mut ends = registrar.standing();
-    let ended = async { while ends.changed().await.is_ok() {} };
-    soon("the end of the keeper", ended).await;
-    registrar
-        .deregister(Duration::ZERO)
-        .await
-        .expect("nothing of ours is left to end");
-    assert!(registry.deregisters.try_next().is_none());
+    let call = registry.registers.next().await;
+    assert_eq!(call.request.incarnation, 0);
+    let answer = registered(&call.request, 8);
+    call.answer(Ok(answer));
+    stands_as(&registrar, 8).await;
 }
 
 #[tokio::test]

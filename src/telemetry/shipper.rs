@@ -9,7 +9,7 @@ use prost::Message;
 use tokio::{
     io::AsyncWriteExt,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::instrument::WithSubscriber;
 
@@ -29,6 +29,8 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// Once Log is away, how long each batch asks for it before it is printed.
 const AWAY_PATIENCE: Duration = Duration::from_millis(100);
+/// How long Log is taken to be away before a batch waits for it as the first one did.
+const AWAY_MAX: Duration = Duration::from_secs(30);
 /// Once the process stops, how long a batch still waits.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -57,7 +59,7 @@ impl Telemetry {
             entries,
             log: LogClient::new(log),
             origin: Arc::new(origin),
-            patience: LOG_PATIENCE,
+            away_since: None,
             stop: Shutdown::new(),
         };
         let stop = shipper.stop.clone();
@@ -88,7 +90,7 @@ struct Shipper {
     entries: Entries,
     log: LogClient<Channel>,
     origin: Arc<Origin>,
-    patience: Duration,
+    away_since: Option<Instant>,
     stop: Shutdown,
 }
 
@@ -123,9 +125,9 @@ impl Shipper {
         print(entries.iter().filter(|entry| is_for_people(entry))).await;
         for batch in batches(entries) {
             if self.write(batch.clone()).await {
-                self.patience = LOG_PATIENCE;
+                self.away_since = None;
             } else {
-                self.patience = AWAY_PATIENCE;
+                self.away_since.get_or_insert_with(Instant::now);
                 print(batch.iter().filter(|entry| !is_for_people(entry))).await;
             }
         }
@@ -137,7 +139,12 @@ impl Shipper {
             entries,
             durability: Durability::Written.into(),
         });
-        request.set_timeout(self.patience);
+        // From time to time a Log that is slow gets all the time again.
+        let away = self.away_since.is_some_and(|since| since.elapsed() < AWAY_MAX);
+        request.set_timeout(if away { AWAY_PATIENCE } else { LOG_PATIENCE });
+        if !away {
+            self.away_since = None;
+        }
         let stopping = async {
             self.stop.cancelled().await;
             sleep(STOP_PATIENCE).await;

@@ -56,7 +56,8 @@ pub async fn run(up: &Up, output: &Output) -> Result<(), Failure> {
     let serving = discovery.wait_for(|view| view.instances().next().is_some());
     let ended = tokio::select! {
         () = serving => {
-            output.write(&welcome(up, registry_at, log_at, grades_at))?;
+            // Whoever closed our output still wants the services.
+            let _ = output.write(&welcome(up, registry_at, log_at, grades_at));
             tokio::select! {
                 () = signals.cancelled() => Ok(()),
                 failed = registry.failed() => failed,

@@ -1,6 +1,9 @@
 //! `watch`: every change, as it comes.
 
+use std::time::Duration;
+
 use homeroom::proto::registry::v1::{Instance, InstanceKey, WatchServicesRequest, WatchServicesResponse};
+use tokio::time::timeout;
 
 use super::services::state;
 use crate::{
@@ -8,6 +11,9 @@ use crate::{
     failure::Failure,
     output::{Cell, Colour, Line, Output},
 };
+
+/// The registry sends a heartbeat every five seconds: when three are missing, nothing shown is fresh any more.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// Follows services until the registry ends it, or nobody reads any more.
 ///
@@ -20,7 +26,8 @@ pub async fn run(client: &Client, output: &Output, services: Vec<String>) -> Res
         ..Default::default()
     };
     let mut stream = client.registry().watch_services(request).await?.into_inner();
-    while let Some(message) = stream.message().await? {
+    let silent = || Failure::Connect(format!("the registry was silent for {SILENCE_MAX:?}"));
+    while let Some(message) = timeout(SILENCE_MAX, stream.message()).await.map_err(|_| silent())?? {
         let heartbeat = !message.reset && message.updated.is_empty() && message.removed.is_empty();
         if !heartbeat {
             output.item("homeroom.registry.v1.WatchServicesResponse", &message, lines)?;

@@ -104,7 +104,8 @@ pub(super) fn changes(request: &ListChangesRequest, state: &State) -> Result<Lis
         (Some(_), id) => Some(InstanceKey::parse(&request.service, id)?),
         (None, _) => return Err(InvalidField::new("id", "must come with `service`").into()),
     };
-    let list = format!("ListChanges {} {}", request.service, request.id);
+    let epoch = state.catalog.epoch().0;
+    let list = format!("ListChanges {epoch} {} {}", request.service, request.id);
     let page = Page::parse(list, request.page_size, &request.page_token)?;
     let before = cursor(&page, |text| text.parse().ok().map(Revision))?;
     let wanted = state.history.newest_first().filter(|change| {
@@ -117,6 +118,7 @@ pub(super) fn changes(request: &ListChangesRequest, state: &State) -> Result<Lis
     Ok(ListChangesResponse {
         next_page_token: page.next_token(last.map(|last| last.revision.to_string())),
         changes,
+        epoch,
     })
 }
 

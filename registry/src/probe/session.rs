@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use homeroom::{
     model::{HealthCheck, Registration},
     proto::health::v1::{
@@ -13,12 +14,14 @@ use homeroom::{
 };
 use tokio::{
     sync::Semaphore,
-    time::{MissedTickBehavior, interval_at, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 use tonic::{Code, Status, Streaming};
 
 use super::finding::Finding;
 
+/// How long a dial may take before the next one begins beside it.
+const TURN_MAX: Duration = Duration::from_millis(250);
 /// How long the end of a connection may take to show once a call on it has failed.
 const END_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -31,6 +34,8 @@ pub(super) enum Ended {
     Refused,
     /// The instance did not answer in time.
     Silent,
+    /// This process could not ask: nothing was found out.
+    Unable,
 }
 
 /// Why a session cannot go on.
@@ -44,19 +49,19 @@ enum Stop {
 /// Probes over one connection until it ends. Reports each finding as it comes.
 pub(super) async fn run(dials: &Semaphore, registration: &Registration, mut report: impl FnMut(Finding)) -> Ended {
     let check = &registration.health_check;
-    let connection = {
-        let _dial = dials.acquire().await.expect("the semaphore is never closed");
-        Connection::open(&registration.address, check.timeout).await
-    };
-    let connection = match connection {
+    let connection = match dial(dials, registration).await {
         Ok(connection) => connection,
         Err(ConnectError::Refused(cause)) => {
-            report(Finding::Refused(cause.to_string()));
+            report(Finding::Refused(cause));
             return Ended::Refused;
         }
         Err(ConnectError::Silent(cause)) => {
             report(Finding::Silent(cause));
             return Ended::Silent;
+        }
+        Err(ConnectError::Local(error)) => {
+            tracing::error!(%error, "cannot probe");
+            return Ended::Unable;
         }
     };
     let mut session = Session {
@@ -72,17 +77,34 @@ pub(super) async fn run(dials: &Semaphore, registration: &Registration, mut repo
             report(Finding::Silent(format!("no answer to {what} in {:?}", check.timeout)));
             Ended::Silent
         }
-        // What ended may have been closed in good order: the next dial tells.
-        Stop::Disconnected if answered => Ended::WasAlive,
         Stop::Disconnected => {
-            report(match timeout(END_PATIENCE, connection.ended()).await {
+            let finding = match timeout(END_PATIENCE, connection.ended()).await {
+                // It was closed in good order, as servers do that limit the age of connections: the next dial tells.
+                Ok(End::Closed) if answered => return Ended::WasAlive,
+                Ok(End::Closed) | Err(_) => Finding::Refused("it hung up without an answer".to_owned()),
                 Ok(End::NotHttp2(cause)) => Finding::NotHttp2(cause),
                 Ok(End::Broken(cause)) => Finding::Refused(cause),
-                Ok(End::Closed) | Err(_) => Finding::Refused("it hung up without an answer".to_owned()),
-            });
-            Ended::Refused
+            };
+            report(finding);
+            if answered { Ended::WasAlive } else { Ended::Refused }
         }
     }
+}
+
+/// Opens a connection. Waits for its turn to begin; a host that has not answered soon gives its turn to the next, so that
+/// many silent hosts hold up nobody.
+async fn dial(dials: &Semaphore, registration: &Registration) -> Result<Connection, ConnectError> {
+    let turn = dials.acquire().await.expect("the semaphore is never closed");
+    let mut opening = std::pin::pin!(Connection::open(
+        &registration.address,
+        registration.health_check.timeout
+    ));
+    tokio::select! {
+        biased;
+        connection = &mut opening => return connection,
+        () = sleep(TURN_MAX) => drop(turn),
+    }
+    opening.await
 }
 
 struct Session<'a, R> {
@@ -95,29 +117,32 @@ struct Session<'a, R> {
 impl<R: FnMut(Finding)> Session<'_, R> {
     async fn watch_or_check(&mut self, connection: &Connection) -> Result<std::convert::Infallible, Stop> {
         let mut news = self.open_watch().await?;
-        if let Some(stream) = &mut news {
-            let first = timeout(self.check.timeout, stream.message()).await;
-            let first = first.map_err(|_| Stop::TimedOut("Health/Watch"))?;
-            if !self.hear(first.transpose())? {
-                news = None;
-            }
-        }
+        let mut opened = Instant::now();
         if news.is_none() {
             self.check_once().await?;
         }
-        let mut ticks = interval_at(tokio::time::Instant::now() + self.check.interval, self.check.interval);
+        let mut ticks = interval_at(opened + self.check.interval, self.check.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = None;
         loop {
             tokio::select! {
-                message = next(&mut news) => {
-                    if !self.hear(message)? {
-                        news = None;
+                message = next(&mut news) => if !self.hear(message)? {
+                    // A stream that had worked for a while was ended in good order: another one tells what was missed.
+                    let worked = std::mem::replace(&mut opened, Instant::now()).elapsed() >= self.check.interval;
+                    news = if worked { self.open_watch().await? } else { None };
+                    if news.is_none() {
+                        self.check_once().await?;
                     }
-                }
-                _ = ticks.tick() => match news {
-                    Some(_) => self.sign_of_life().await?,
-                    None => self.check_once().await?,
                 },
+                answer = pending_or(&mut check) => {
+                    check = None;
+                    let answer = answer?;
+                    // The stream tells what the status is; then any answer is but a sign of life.
+                    if news.is_none() {
+                        self.found(self.finding_of(&answer));
+                    }
+                },
+                _ = ticks.tick(), if check.is_none() => check = Some(self.call_check()),
                 _ = connection.ended() => return Err(Stop::Disconnected),
             }
         }
@@ -129,15 +154,18 @@ impl<R: FnMut(Finding)> Session<'_, R> {
         }
     }
 
-    /// Opens the stream of news; `None` where the server has none.
+    /// Opens the stream of news and reports its first message; `None` where the server has no such stream.
     async fn open_watch(&mut self) -> Result<Option<Streaming<HealthCheckResponse>>, Stop> {
         let request = self.request();
-        match timeout(self.check.timeout, self.client.watch(request)).await {
-            Err(_) => Err(Stop::TimedOut("Health/Watch")),
-            Ok(Ok(response)) => Ok(Some(response.into_inner())),
-            Ok(Err(status)) if is_from_server(&status) => Ok(None),
-            Ok(Err(_)) => Err(Stop::Disconnected),
-        }
+        let opened = timeout(self.check.timeout, self.client.watch(request)).await;
+        let mut stream = match opened.map_err(|_| Stop::TimedOut("Health/Watch"))? {
+            Ok(response) => response.into_inner(),
+            Err(status) if is_from_server(&status) => return Ok(None),
+            Err(_) => return Err(Stop::Disconnected),
+        };
+        let first = timeout(self.check.timeout, stream.message()).await;
+        let first = first.map_err(|_| Stop::TimedOut("Health/Watch"))?;
+        Ok(self.hear(first.transpose())?.then_some(stream))
     }
 
     /// Reports a message of the stream. `false` when the stream is over though the connection is not: the server may
@@ -156,31 +184,31 @@ impl<R: FnMut(Finding)> Session<'_, R> {
     /// Asks for the status, and reports it.
     async fn check_once(&mut self) -> Result<(), Stop> {
         let answer = self.call_check().await?;
-        let finding = match &answer {
+        self.found(self.finding_of(&answer));
+        Ok(())
+    }
+
+    fn finding_of(&self, answer: &Result<HealthCheckResponse, Status>) -> Finding {
+        match answer {
             Ok(response) => self.finding(response),
             Err(status) => match status.code() {
                 Code::Unimplemented => Finding::NoHealthService,
                 Code::NotFound => Finding::HealthNameUnknown(self.check.service.clone()),
                 code => Finding::Error(format!("{code:?}: {}", status.message())),
             },
-        };
-        self.found(finding);
-        Ok(())
-    }
-
-    /// Asks for the status only to hear something: the stream tells what it is, any answer tells that it lives.
-    async fn sign_of_life(&mut self) -> Result<(), Stop> {
-        self.call_check().await.map(|_| ())
-    }
-
-    async fn call_check(&mut self) -> Result<Result<HealthCheckResponse, Status>, Stop> {
-        let request = self.request();
-        match timeout(self.check.timeout, self.client.check(request)).await {
-            Err(_) => Err(Stop::TimedOut("Health/Check")),
-            Ok(Ok(response)) => Ok(Ok(response.into_inner())),
-            Ok(Err(status)) if is_from_server(&status) => Ok(Err(status)),
-            Ok(Err(_)) => Err(Stop::Disconnected),
         }
+    }
+
+    fn call_check(&self) -> Check {
+        let (mut client, request, patience) = (self.client.clone(), self.request(), self.check.timeout);
+        Box::pin(async move {
+            match timeout(patience, client.check(request)).await {
+                Err(_) => Err(Stop::TimedOut("Health/Check")),
+                Ok(Ok(response)) => Ok(Ok(response.into_inner())),
+                Ok(Err(status)) if is_from_server(&status) => Ok(Err(status)),
+                Ok(Err(_)) => Err(Stop::Disconnected),
+            }
+        })
     }
 
     fn finding(&self, response: &HealthCheckResponse) -> Finding {
@@ -194,6 +222,17 @@ impl<R: FnMut(Finding)> Session<'_, R> {
     fn found(&mut self, finding: Finding) {
         self.answered = true;
         (self.report)(finding);
+    }
+}
+
+/// A `Health/Check` under way: what the server answered.
+type Check = BoxFuture<'static, Result<Result<HealthCheckResponse, Status>, Stop>>;
+
+/// The answer to the check that is under way; never, when there is none.
+async fn pending_or(check: &mut Option<Check>) -> Result<Result<HealthCheckResponse, Status>, Stop> {
+    match check {
+        Some(check) => check.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -60,6 +60,10 @@ impl Patcher {
             return self.snapshot(state);
         };
         let merged = merge(missed);
+        // Then what it was shown before is not known.
+        if merged.keys().any(|key| self.scope.depends_on(key)) {
+            return self.snapshot(state);
+        }
         let mut batch = self.patch(&merged);
         // The hash of the old view is not known, that of the new one is.
         self.view_hash = self

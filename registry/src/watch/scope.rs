@@ -65,6 +65,11 @@ impl Scope {
         self.covers(&instance.key().service) && (self.include_all_health || instance.is_serving())
     }
 
+    /// Whether the scope itself may change with this instance.
+    pub fn depends_on(&self, key: &InstanceKey) -> bool {
+        matches!(&self.services, Services::RequiredBy { instance, .. } if instance == key)
+    }
+
     /// The scope as the catalog has it now: an instance that is followed may require other services by now.
     ///
     /// # Errors

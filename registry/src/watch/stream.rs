@@ -1,16 +1,16 @@
 //! A watcher's stream: pulled by its reader, so that nothing waits for one that does not read.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Duration, SystemTime},
+    vec::IntoIter,
 };
 
 use futures_util::{Stream, stream};
 use homeroom::{
-    model::{Epoch, Revision},
+    model::{Epoch, Instance, InstanceKey, Revision},
     page::{PAGE_SIZE_BYTES_MAX, PAGE_SIZE_MAX},
-    proto::registry::v1::{Instance, WatchServicesResponse},
+    proto::registry::v1::{self as proto, WatchServicesResponse},
     shutdown::Shutdown,
 };
 use prost::Message;
@@ -31,6 +31,8 @@ pub struct Request {
     pub position: Option<(Revision, Epoch)>,
     /// The longest time between two messages.
     pub heartbeat_interval: Duration,
+    /// Whether the watcher will acknowledge what it has applied, so that a drain waits for it.
+    pub acknowledges: bool,
 }
 
 /// Opens a watch: its first message is a snapshot or what was missed. Ends with [`Error::Draining`] at `shutdown`, and
@@ -44,7 +46,8 @@ pub fn messages(
     request: Request,
     shutdown: Shutdown,
 ) -> Result<impl Stream<Item = Result<WatchServicesResponse, Error>> + use<>, Error> {
-    let guard = watches.open(request.scope.clone())?;
+    let epoch = store.read(|state| state.catalog.epoch());
+    let guard = watches.open(epoch, request.scope.clone(), request.acknowledges)?;
     let watcher = Watcher {
         revisions: store.revisions(),
         store,
@@ -53,7 +56,7 @@ pub fn messages(
         heartbeat_interval: request.heartbeat_interval,
         heartbeat_at: Instant::now(),
         shutdown,
-        pending: VecDeque::new(),
+        pending: None,
         started: false,
     };
     Ok(stream::unfold(Some(watcher), |watcher| async {
@@ -73,25 +76,37 @@ struct Watcher {
     heartbeat_interval: Duration,
     heartbeat_at: Instant,
     shutdown: Shutdown,
-    /// The parts of a batch that are not sent yet: at most one view.
-    pending: VecDeque<WatchServicesResponse>,
+    /// What is not sent yet of a batch: at most one view.
+    pending: Option<Parts>,
     started: bool,
 }
 
 impl Watcher {
     async fn next(&mut self) -> Result<WatchServicesResponse, Error> {
-        while self.pending.is_empty() {
-            let batch = if self.started {
-                self.wait().await?
-            } else {
-                Some(self.start())
-            };
-            if let Some(batch) = batch {
-                self.pending = parts(batch, self.store.read(|state| state.catalog.epoch()), self.guard.id());
+        let mut parts = match self.pending.take() {
+            Some(parts) => parts,
+            None => self.batch().await?.into(),
+        };
+        let message = parts.take();
+        self.pending = Some(parts).filter(|_| message.more);
+        self.heartbeat_at = Instant::now() + self.heartbeat_interval;
+        let epoch = self.guard.id().epoch;
+        Ok(WatchServicesResponse {
+            epoch: epoch.0,
+            watch_id: self.guard.id().to_string(),
+            ..message
+        })
+    }
+
+    async fn batch(&mut self) -> Result<Batch, Error> {
+        if !self.started {
+            return Ok(self.start());
+        }
+        loop {
+            if let Some(batch) = self.wait().await? {
+                return Ok(batch);
             }
         }
-        self.heartbeat_at = Instant::now() + self.heartbeat_interval;
-        Ok(self.pending.pop_front().expect("the loop ends with a part"))
     }
 
     fn start(&mut self) -> Batch {
@@ -118,36 +133,56 @@ impl Watcher {
     }
 }
 
-/// A batch as messages, each small enough for every client.
-fn parts(batch: Batch, epoch: Epoch, watch_id: u64) -> VecDeque<WatchServicesResponse> {
-    let message = || WatchServicesResponse {
-        revision: batch.revision.0,
-        epoch: epoch.0,
-        view_hash: batch.view_hash,
-        server_time: Some(SystemTime::now().into()),
-        watch_id: watch_id.to_string(),
-        ..Default::default()
-    };
-    let mut parts = VecDeque::from([WatchServicesResponse {
-        reset: batch.reset,
-        removed: batch.removed.iter().map(Into::into).collect(),
-        ..message()
-    }]);
-    let mut size_bytes = 0;
-    for instance in &batch.updated {
-        let instance = Instance::from(&**instance);
-        size_bytes += instance.encoded_len();
-        let last = parts.back_mut().expect("there is a first part");
-        if last.updated.len() < PAGE_SIZE_MAX && size_bytes <= PAGE_SIZE_BYTES_MAX {
-            last.updated.push(instance);
-            continue;
+/// A batch on its way, cut into messages that are small enough for every client. It holds shared instances, and makes a
+/// message of them only when it is asked for: a watcher that does not read costs eight bytes an instance.
+#[derive(Debug)]
+struct Parts {
+    reset: bool,
+    removed: IntoIter<InstanceKey>,
+    updated: IntoIter<Arc<Instance>>,
+    revision: Revision,
+    view_hash: u64,
+}
+
+impl From<Batch> for Parts {
+    fn from(batch: Batch) -> Self {
+        Self {
+            reset: batch.reset,
+            removed: batch.removed.into_iter(),
+            updated: batch.updated.into_iter(),
+            revision: batch.revision,
+            view_hash: batch.view_hash,
         }
-        last.more = true;
-        size_bytes = instance.encoded_len();
-        parts.push_back(WatchServicesResponse {
-            updated: vec![instance],
-            ..message()
-        });
     }
-    parts
+}
+
+impl Parts {
+    /// The next message: at most [`PAGE_SIZE_MAX`] instances, and no more once they have [`PAGE_SIZE_BYTES_MAX`] bytes.
+    /// A single instance is far smaller than the rest that a message may have.
+    fn take(&mut self) -> WatchServicesResponse {
+        let mut message = WatchServicesResponse {
+            revision: self.revision.0,
+            reset: std::mem::take(&mut self.reset),
+            view_hash: self.view_hash,
+            server_time: Some(SystemTime::now().into()),
+            ..Default::default()
+        };
+        let (mut count, mut size_bytes) = (0, 0);
+        while count < PAGE_SIZE_MAX && size_bytes < PAGE_SIZE_BYTES_MAX {
+            if let Some(key) = self.removed.next() {
+                let key = proto::InstanceKey::from(&key);
+                size_bytes += key.encoded_len();
+                message.removed.push(key);
+            } else if let Some(instance) = self.updated.next() {
+                let instance = proto::Instance::from(&*instance);
+                size_bytes += instance.encoded_len();
+                message.updated.push(instance);
+            } else {
+                break;
+            }
+            count += 1;
+        }
+        message.more = self.removed.len() + self.updated.len() > 0;
+        message
+    }
 }

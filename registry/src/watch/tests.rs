@@ -99,6 +99,7 @@ impl Fixture {
             scope,
             position: (position.0.0 > 0).then_some(position),
             heartbeat_interval: Duration::from_secs(5),
+            acknowledges: false,
         };
         let store = self.store.clone();
         Box::pin(messages(store, &self.watches, request, self.shutdown.clone()).expect("there is room"))
@@ -242,47 +243,104 @@ async fn a_watch_ends_with_draining_when_the_registry_stops() {
     assert_eq!(messages.next().await, Some(Err(Error::Draining)));
 }
 
+const EPOCH: Epoch = Epoch(7);
+
+fn open(watches: &Arc<Watches>, services: &[&str], acknowledges: bool) -> Guard {
+    let scope = Scope::services(named(services), false);
+    watches.open(EPOCH, scope, acknowledges).expect("there is room")
+}
+
+fn acknowledge(watches: &Watches, id: WatchId, revision: u64) -> Result<(), Error> {
+    watches.acknowledge(id, Revision(revision), (EPOCH, Revision(2)))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_drain_waits_for_those_who_acknowledge_and_names_the_late() {
     let watches: Arc<Watches> = Arc::default();
-    let scope = Scope::services(named(&["s"]), false);
-    let (quick, slow) = (
-        watches.open(scope.clone()).expect("room"),
-        watches.open(scope).expect("room"),
-    );
-    let silent = watches.open(Scope::services(named(&[]), false)).expect("room");
-    let elsewhere = watches.open(Scope::services(named(&["t"]), false)).expect("room");
-    for guard in [&quick, &slow, &elsewhere] {
-        watches.acknowledge(guard.id(), Revision(1)).expect("it is open");
-    }
+    let (quick, slow) = (open(&watches, &["s"], true), open(&watches, &["s"], false));
+    let (silent, elsewhere) = (open(&watches, &[], false), open(&watches, &["t"], true));
     let service = "s".parse().expect("a valid name");
-    watches.acknowledge(quick.id(), Revision(2)).expect("it is open");
+    acknowledge(&watches, slow.id(), 1).expect("it is open");
+    acknowledge(&watches, quick.id(), 2).expect("it is open");
     let drained = watches.applied(&service, Revision(2), Duration::from_secs(1)).await;
-    assert_eq!(
-        drained,
-        Drained {
-            watchers: 2,
-            late: vec![slow.id()]
-        }
-    );
+    let late = vec![slow.id().number];
+    assert_eq!(drained, Drained { watchers: 2, late });
     let (drained, ()) = tokio::join!(watches.applied(&service, Revision(2), Duration::from_secs(1)), async {
         drop(slow);
     });
     assert!(drained.late.is_empty(), "who is gone is not waited for");
-    drop(silent);
-    assert!(watches.acknowledge(99, Revision(1)).is_err());
+    drop((silent, elsewhere));
+}
+
+#[test]
+fn only_what_a_watch_was_told_can_be_acknowledged() {
+    let watches: Arc<Watches> = Arc::default();
+    let guard = open(&watches, &[], true);
+    let id = guard.id();
+    assert_eq!(id.to_string().parse(), Ok(id));
+    assert!(matches!(acknowledge(&watches, id, 3), Err(Error::InvalidField(field)) if field.field == "revision"));
+    let other_epoch = WatchId { epoch: Epoch(8), ..id };
+    let other_number = WatchId { number: 99, ..id };
+    for unknown in [other_epoch, other_number] {
+        assert_eq!(
+            acknowledge(&watches, unknown, 1),
+            Err(Error::WatchNotFound(unknown.to_string()))
+        );
+    }
+    assert!("7".parse::<WatchId>().is_err() && "7-x".parse::<WatchId>().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn resuming_a_watch_whose_instance_requires_others_by_now_starts_over() {
+    let fixture = Fixture::new();
+    let mut app = registration("app", "1", "");
+    app.required_services = named(&["a"]);
+    register(&fixture.store, app.clone());
+    for service in ["a", "b"] {
+        register(&fixture.store, registration(service, "1", ""));
+    }
+    let scope = || {
+        fixture
+            .store
+            .read(|s| Scope::required_by(key("app", "1"), true, &s.catalog))
+            .expect("registered")
+    };
+    let mut view = View::default();
+    view.apply(next(&mut fixture.watch(scope(), &view)).await)
+        .expect("the hash is right");
+    app.required_services = named(&["b"]);
+    register(&fixture.store, app);
+    let message = next(&mut fixture.watch(scope(), &view)).await;
+    assert!(message.reset);
+    view.apply(message).expect("the hash is right");
+    assert_eq!(held(&view), shown(&scope(), &fixture.store));
+}
+
+#[tokio::test(start_paused = true)]
+async fn removals_too_many_for_one_message_come_in_parts() {
+    let fixture = Fixture::new();
+    let ids: Vec<_> = (0..2_500).map(|n| n.to_string()).collect();
+    ids.iter()
+        .for_each(|id| register(&fixture.store, registration("s", id, "")));
+    let scope = Scope::services(named(&[]), true);
+    let (mut messages, mut view) = (fixture.watch(scope, &View::default()), View::default());
+    catch_up(&mut messages, &mut view, &fixture.store).await;
+    ids.iter().for_each(|id| deregister(&fixture.store, &key("s", id)));
+    let first = next(&mut messages).await;
+    assert!(first.more && first.removed.len() < ids.len());
+    view.apply(first).expect("a first part");
+    catch_up(&mut messages, &mut view, &fixture.store).await;
+    assert_eq!(held(&view), []);
 }
 
 #[tokio::test]
 async fn watchers_are_limited() {
     let watches: Arc<Watches> = Arc::default();
-    let scope = Scope::services(named(&[]), false);
-    let mut guards: Vec<_> = (0..WATCHERS_MAX)
-        .map(|_| watches.open(scope.clone()).expect("room"))
-        .collect();
-    assert_eq!(watches.open(scope.clone()).map(|_| ()), Err(Error::TooManyWatchers));
+    let mut guards: Vec<_> = (0..WATCHERS_MAX).map(|_| open(&watches, &[], false)).collect();
+    let refused = watches.open(EPOCH, Scope::services(named(&[]), false), false);
+    assert_eq!(refused.map(|_| ()), Err(Error::TooManyWatchers));
     guards.pop();
-    assert!(watches.open(scope).is_ok(), "there is room again");
+    open(&watches, &[], false);
 }
 
 #[derive(Debug, Clone)]
