@@ -98,9 +98,9 @@ pub struct Logs {
     /// Goes on with new entries until it is stopped
     #[arg(short, long)]
     pub follow: bool,
-    /// Entries of this service
-    #[arg(long)]
-    pub service: Option<String>,
+    /// Entries of this service; may be given several times [default: all]
+    #[arg(long = "service", value_name = "SERVICE")]
+    pub services: Vec<String>,
     /// Entries of this severity or worse
     #[arg(long, value_parser = severity, value_name = "trace|debug|info|warn|error|fatal")]
     pub severity: Option<Severity>,

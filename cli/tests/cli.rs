@@ -152,7 +152,7 @@ fn every_command_answers_as_a_table_and_as_json() {
 #[test]
 fn logs_are_found_and_followed() {
     let mesh = Mesh::up();
-    let mut following = mesh.command(&["logs", "-f", "--service", "grades", "added"]);
+    let mut following = mesh.command(&["logs", "-f", "--service", "none", "--service", "grades", "added"]);
     let mut following = following.stdout(Stdio::piped()).spawn().expect("it starts");
     let given = mesh.run(&["grade", "2", "Quiz 3", "50"]);
     let hint = stderr(&given);
@@ -167,6 +167,7 @@ fn logs_are_found_and_followed() {
     assert!(mesh.ok(&["logs", "--trace", trace]).contains("grade added"));
     let entries = json(&mesh.ok(&["logs", "-n", "1", "--severity", "info", "-o", "json", "grade added"]));
     assert_eq!((entries.len(), entries[0]["traceId"].as_str()), (1, Some(trace)));
+    mesh.fails(&["logs", "--service", "none", "grade added"], 1, "no entry matches");
     mesh.fails(&["logs", "no entry says this"], 1, "no entry matches");
     mesh.fails(&["logs", "--trace", "XYZ"], 2, "filter.trace_id");
 }

@@ -125,6 +125,7 @@ impl Log for LogApi {
             Ok(proto::TailResponse {
                 entries: part.entries.into_iter().map(Into::into).collect(),
                 sequence: part.sequence,
+                dropped: None,
             })
         });
         Ok(Response::new(answers.boxed()))

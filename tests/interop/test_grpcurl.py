@@ -226,7 +226,7 @@ def call_ingest(mesh, server, method):
     }
     answers = server.call(method, batch(1, "one", "two"), batch(2, "three"))
     assert answers[-1]["batch"] == "2"
-    found = server.call("homeroom.log.v1.Log/Query", {"filter": {"service": service}})["entries"]
+    found = server.call("homeroom.log.v1.Log/Query", {"filter": {"services": [service]}})["entries"]
     assert [entry["message"] for entry in found] == ["one", "two", "three"]
     assert found[-1]["sequence"] == answers[-1]["lastSequence"]
 
@@ -234,7 +234,7 @@ def call_ingest(mesh, server, method):
 def call_query(mesh, server, method):
     service = unique()
     write(mesh, "the first", "the second", "another", service=service, severity="SEVERITY_WARN")
-    chosen = {"service": service, "text": "the ", "minSeverity": "SEVERITY_WARN"}
+    chosen = {"services": [service, "none"], "text": "the ", "minSeverity": "SEVERITY_WARN"}
     entries = server.call(method, {"filter": chosen, "order": "ORDER_NEWEST_FIRST"})["entries"]
     assert [entry["message"] for entry in entries] == ["the second", "the first"]
     assert {entry["severity"] for entry in entries} == {"SEVERITY_WARN"}
@@ -244,7 +244,7 @@ def call_query(mesh, server, method):
 def call_tail(mesh, server, method):
     service = unique()
     before = write(mesh, "before", service=service)
-    with server.stream(method, {"filter": {"service": service}, "afterSequence": before}) as parts:
+    with server.stream(method, {"filter": {"services": [service]}, "afterSequence": before}) as parts:
         assert next(parts) == {"sequence": str(before)}
         sequence = write(mesh, "after", service=service)
         entry = next(entry for part in parts for entry in part.get("entries", []))
@@ -380,6 +380,7 @@ def test_an_rpc_can_be_called_by_reflection(mesh, server, method):
         ("registry", "WatchServices", {"services": ["log", "Not a name"]}, "services[1]"),
         ("log", "GetTrace", {"traceId": "XYZ"}, "trace_id"),
         ("log", "Tail", {"filter": {"traceId": "XYZ"}}, "filter.trace_id"),
+        ("log", "Query", {"filter": {"services": ["log", "x" * 254]}}, "filter.services[1]"),
         ("grades", "AddGrade", {"studentId": 1, "grade": {"title": "t", "type": 1, "score": 101}}, "grade.score"),
     ],
 )

@@ -336,7 +336,7 @@ def test_an_entry_comes_back_as_it_was_written(mesh, log, service):
         span_id="00f067aa0ba902b7",
     )
     entry.time.FromNanoseconds(1_767_225_600_123_456_789)
-    with tail(log, service=service, text="red") as parts:
+    with tail(log, services=[service], text="red") as parts:
         with futures.ThreadPoolExecutor(1) as thread:
             found = thread.submit(lambda: next(entry for part in parts for entry in part.entries))
             other = log_pb2.Entry(service=service, message="not looked for")

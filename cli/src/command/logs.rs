@@ -19,7 +19,7 @@ use crate::{
 /// [`Failure::Negative`] when nothing matches; when Log cannot be asked.
 pub async fn run(client: &Client, output: &Output, logs: &Logs) -> Result<(), Failure> {
     let filter = Filter {
-        service: logs.service.clone().unwrap_or_default(),
+        services: logs.services.clone(),
         min_severity: logs.severity.unwrap_or_default().into(),
         text: logs.text.clone().unwrap_or_default(),
         trace_id: logs.trace.clone().unwrap_or_default(),

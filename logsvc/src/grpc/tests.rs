@@ -171,14 +171,23 @@ async fn pages_follow_each_other_in_either_order_and_keep_to_their_query() {
         ..request.clone()
     };
     assert_eq!(invalid(query(&api, other_order).await), "page_token");
-    let filter = Some(proto::Filter {
-        text: "1".to_owned(),
-        ..Default::default()
-    });
-    assert_eq!(
-        invalid(query(&api, proto::QueryRequest { filter, ..request }).await),
-        "page_token"
-    );
+    let filter = proto::Filter::default;
+    for other in [
+        proto::Filter {
+            text: "1".to_owned(),
+            ..filter()
+        },
+        proto::Filter {
+            services: vec![String::new()],
+            ..filter()
+        },
+    ] {
+        let request = proto::QueryRequest {
+            filter: Some(other),
+            ..request.clone()
+        };
+        assert_eq!(invalid(query(&api, request).await), "page_token");
+    }
 }
 
 fn traced(id: &str, seconds: i64, message: &str) -> proto::Entry {
@@ -246,6 +255,7 @@ async fn a_tail_sends_what_comes_and_ends_with_the_drain() {
     write(&api, vec![entry("b")]).await.expect("written");
     let part = tail.next().await.expect("a part").expect("no error");
     assert_eq!((messages(&part.entries), part.sequence), (vec!["b"], 2));
+    assert_eq!(part.dropped, None);
     api.shutdown.cancel();
     let status = tail.next().await.expect("an end").expect_err("it drains");
     assert_eq!(

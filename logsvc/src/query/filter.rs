@@ -1,5 +1,7 @@
 //! What is looked for. Pure.
 
+use std::collections::BTreeSet;
+
 use homeroom::{model::InvalidField, proto::log::v1 as proto};
 
 use crate::{
@@ -7,12 +9,16 @@ use crate::{
     segment::Block,
 };
 
+/// Each entry is looked up among them, and a request stays small; a mesh with more services is looked at as a whole.
+pub(super) const SERVICES_MAX: usize = 100;
+
 /// What to look for: entries that match every part that is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     start: Option<Time>,
     end: Option<Time>,
-    service: String,
+    /// Any of these; all when it is empty. In order, so that a filter has one form however it was written.
+    services: BTreeSet<String>,
     instance: String,
     min_severity: Option<Severity>,
     text: String,
@@ -32,7 +38,7 @@ impl TryFrom<proto::Filter> for Filter {
         Ok(Self {
             start,
             end,
-            service: text("service", message.service, 0, NAME_BYTES_MAX)?,
+            services: services(message.services)?,
             instance: text("instance", message.instance, 0, NAME_BYTES_MAX)?,
             min_severity: Severity::parse("min_severity", message.min_severity)?,
             text: text("text", message.text, 0, MESSAGE_BYTES_MAX)?,
@@ -54,7 +60,7 @@ impl Filter {
     pub fn matches(&self, entry: &Entry) -> bool {
         self.start.is_none_or(|start| entry.time >= start)
             && self.end.is_none_or(|end| entry.time < end)
-            && (self.service.is_empty() || entry.service == self.service)
+            && (self.services.is_empty() || self.services.contains(&entry.service))
             && (self.instance.is_empty() || entry.instance == self.instance)
             && self.min_severity.is_none_or(|least| entry.severity >= least)
             && (self.trace_id.is_none() || entry.trace_id == self.trace_id)
@@ -73,4 +79,15 @@ impl Filter {
             _ => true,
         }
     }
+}
+
+fn services(names: Vec<String>) -> Result<BTreeSet<String>, InvalidField> {
+    if names.len() > SERVICES_MAX {
+        let allowed = format!("must be at most {SERVICES_MAX} names");
+        return Err(InvalidField::new("services", allowed));
+    }
+    let numbered = names.into_iter().enumerate();
+    numbered
+        .map(|(n, name)| text(&format!("services[{n}]"), name, 0, NAME_BYTES_MAX))
+        .collect()
 }

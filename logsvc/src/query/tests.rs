@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{filter::SERVICES_MAX, *};
 use crate::{
     entry::{self, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Time, tests::entry},
     segment::{Batch, Fate},
@@ -57,6 +57,10 @@ async fn pages(segment: &Arc<Segment>, filter: &Arc<Filter>, order: Order, limit
     }
 }
 
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
 fn filters() -> Vec<proto::Filter> {
     let filter = proto::Filter::default;
     vec![
@@ -80,11 +84,19 @@ fn filters() -> Vec<proto::Filter> {
             ..filter()
         },
         proto::Filter {
-            service: "a".to_owned(),
+            services: names(&["a"]),
             ..filter()
         },
         proto::Filter {
-            service: "none".to_owned(),
+            services: names(&["none"]),
+            ..filter()
+        },
+        proto::Filter {
+            services: names(&["b", "none", "a", "b"]),
+            ..filter()
+        },
+        proto::Filter {
+            services: names(&[""]),
             ..filter()
         },
         proto::Filter {
@@ -108,7 +120,7 @@ fn filters() -> Vec<proto::Filter> {
             ..filter()
         },
         proto::Filter {
-            service: "b".to_owned(),
+            services: names(&["b"]),
             instance: "x".to_owned(),
             text: "5".to_owned(),
             ..filter()
@@ -191,6 +203,31 @@ async fn nothing_beyond_what_was_visible_is_found() {
 }
 
 #[test]
+fn as_many_services_as_allowed_make_one_filter_in_any_order() {
+    let filter = |services: Vec<String>| {
+        let message = proto::Filter {
+            services,
+            ..Default::default()
+        };
+        Filter::try_from(message).expect("a valid filter")
+    };
+    let services: Vec<_> = (0..SERVICES_MAX).map(|n| n.to_string()).collect();
+    let reversed = services.iter().rev().cloned().collect();
+    assert_eq!(format!("{:?}", filter(services)), format!("{:?}", filter(reversed)));
+}
+
+#[test]
+fn each_service_of_a_filter_is_found_and_no_other() {
+    let message = proto::Filter {
+        services: names(&["a", ""]),
+        ..Default::default()
+    };
+    let filter = Filter::try_from(message).expect("a valid filter");
+    let found: Vec<_> = (0..6).filter(|n| filter.matches(&sample(*n))).collect();
+    assert_eq!(found, [0, 1, 3, 4]);
+}
+
+#[test]
 fn what_is_not_valid_is_named() {
     let filter = proto::Filter::default;
     let rows = [
@@ -218,10 +255,17 @@ fn what_is_not_valid_is_named() {
         ),
         (
             proto::Filter {
-                service: "x".repeat(NAME_BYTES_MAX + 1),
+                services: vec!["x".repeat(NAME_BYTES_MAX), "x".repeat(NAME_BYTES_MAX + 1)],
                 ..filter()
             },
-            "service",
+            "services[1]",
+        ),
+        (
+            proto::Filter {
+                services: names(&["x"; SERVICES_MAX + 1]),
+                ..filter()
+            },
+            "services",
         ),
         (
             proto::Filter {
