@@ -25,7 +25,8 @@ pub use self::{
 };
 use crate::error::Error;
 
-/// How many watches may be open: at some 4 KiB each, 80 MiB, and eight bytes an instance for each that does not read.
+/// How many watches may be open: at some 4 KiB each, 80 MiB. One that does not read takes eight bytes an instance of its
+/// view besides, and the one message that the transport holds for it.
 pub const WATCHERS_MAX: usize = 20_000;
 /// How many services one watch may name: more is better watched as all.
 pub const SERVICES_MAX: usize = 1_000;

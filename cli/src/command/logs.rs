@@ -2,6 +2,7 @@
 
 use homeroom::{
     balance::Channel,
+    process::complain,
     proto::log::v1::{Entry, Filter, Order, QueryRequest, Severity, TailRequest, log_client::LogClient},
     telemetry::words,
 };
@@ -84,6 +85,12 @@ async fn follow(
     before.retain(|entry| entry.sequence <= start.sequence);
     write(output, &before)?;
     while let Some(news) = stream.message().await? {
+        if let Some(dropped) = news.dropped {
+            complain(&format!(
+                "homeroom: Log skipped {} entries: they were read too slowly",
+                dropped.count
+            ));
+        }
         write(output, &news.entries)?;
     }
     Err(ended())

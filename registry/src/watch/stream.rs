@@ -9,7 +9,6 @@ use std::{
 use futures_util::{Stream, stream};
 use homeroom::{
     model::{Epoch, Instance, InstanceKey, Revision},
-    page::{PAGE_SIZE_BYTES_MAX, PAGE_SIZE_MAX},
     proto::registry::v1::{self as proto, WatchServicesResponse},
     shutdown::Shutdown,
 };
@@ -21,6 +20,10 @@ use tokio::{
 
 use super::{Batch, Guard, Patcher, Scope, Watches};
 use crate::{error::Error, store::Store};
+
+/// A message ends when it has this many bytes. The one that a watcher has been given and not read is held encoded, so it
+/// has to be small.
+const PART_BYTES_MAX: usize = 64 * 1024;
 
 /// What a watcher asks for.
 #[derive(Debug)]
@@ -157,8 +160,7 @@ impl From<Batch> for Parts {
 }
 
 impl Parts {
-    /// The next message: at most [`PAGE_SIZE_MAX`] instances, and no more once they have [`PAGE_SIZE_BYTES_MAX`] bytes.
-    /// A single instance is far smaller than the rest that a message may have.
+    /// The next message: no more instances once they have [`PART_BYTES_MAX`] bytes.
     fn take(&mut self) -> WatchServicesResponse {
         let mut message = WatchServicesResponse {
             revision: self.revision.0,
@@ -167,8 +169,8 @@ impl Parts {
             server_time: Some(SystemTime::now().into()),
             ..Default::default()
         };
-        let (mut count, mut size_bytes) = (0, 0);
-        while count < PAGE_SIZE_MAX && size_bytes < PAGE_SIZE_BYTES_MAX {
+        let mut size_bytes = 0;
+        while size_bytes < PART_BYTES_MAX {
             if let Some(key) = self.removed.next() {
                 let key = proto::InstanceKey::from(&key);
                 size_bytes += key.encoded_len();
@@ -180,7 +182,6 @@ impl Parts {
             } else {
                 break;
             }
-            count += 1;
         }
         message.more = self.removed.len() + self.updated.len() > 0;
         message
