@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body};
 use tower_service::Service;
@@ -24,6 +24,7 @@ use self::{
     pick::{Candidate, pick},
 };
 use crate::{
+    deadline::{deadline_exceeded, grpc_timeout},
     discovery::{Discovery, View},
     model::{Address, Registration, Revision},
     status::Refusal,
@@ -121,7 +122,9 @@ impl Service<Request<Body>> for Channel {
             let wait_until = deadline.unwrap_or_else(|| Instant::now() + WAIT_DEFAULT);
             let call = shared.call(request, wait_until);
             match deadline {
-                Some(deadline) => timeout_at(deadline, call).await.unwrap_or_else(|_| Err(too_late())),
+                Some(deadline) => timeout_at(deadline, call)
+                    .await
+                    .unwrap_or_else(|_| Err(deadline_exceeded())),
                 None => call.await,
             }
         })
@@ -260,35 +263,6 @@ fn connection_lost(address: &Address, error: &SendError) -> Status {
         .with("address", address)
         .with("cause", error)
         .into()
-}
-
-fn too_late() -> Status {
-    Refusal::new(
-        Code::DeadlineExceeded,
-        "DEADLINE_EXCEEDED",
-        "the call's deadline has passed",
-    )
-    .into()
-}
-
-/// The time that a call may take, as the `grpc-timeout` header says: at most 8 digits and a unit (the gRPC protocol over
-/// HTTP/2, "Requests").
-fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let value: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(value * 3600)),
-        "M" => Some(Duration::from_secs(value * 60)),
-        "S" => Some(Duration::from_secs(value)),
-        "m" => Some(Duration::from_millis(value)),
-        "u" => Some(Duration::from_micros(value)),
-        "n" => Some(Duration::from_nanos(value)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

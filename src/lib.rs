@@ -26,6 +26,7 @@ pub mod server;
 pub mod telemetry;
 pub mod transport;
 
+mod deadline;
 mod first_bytes;
 
 #[cfg(any(test, feature = "testing"))]

@@ -3,7 +3,10 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use futures_util::future::{BoxFuture, OptionFuture};
-use tokio::{net::TcpListener, net::UdpSocket, time::timeout};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    time::{sleep, timeout},
+};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{
     Status,
@@ -238,7 +241,8 @@ impl Service {
             .map(|work| AbortOnDropHandle::new(tokio::spawn(inherit(work))))
             .collect();
         let (reporter, routes) = self.routes(closing.clone())?;
-        let server = listener::serve(listener, routes, limits, closing.clone(), grace);
+        let cut_off = async move { sleep(grace).await };
+        let server = listener::serve(listener, routes, limits, closing.clone(), cut_off);
         let server = AbortOnDropHandle::new(tokio::spawn(inherit(server)));
         let registrar = registration.map(|registration| {
             let required = registration.required_services.iter().cloned().collect();

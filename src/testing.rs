@@ -10,7 +10,7 @@ use futures_util::Stream;
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::{mpsc, oneshot},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, metadata::MetadataMap, service::Routes};
@@ -115,6 +115,7 @@ impl Server {
     pub fn start_on(listener: TcpListener, routes: Routes, limits: Limits, grace: Duration) -> Self {
         let address = listener.local_addr().expect("the socket is bound").into();
         let shutdown = Shutdown::new();
+        let grace = async move { sleep(grace).await };
         let serve = listener::serve(listener, routes, limits, shutdown.clone(), grace);
         Self {
             address,

@@ -1,9 +1,8 @@
 use std::time::Duration;
 
-use http::HeaderMap;
 use tonic::{Code, Request, Status, service::Routes};
 
-use super::{Channel, WAIT_DEFAULT, grpc_timeout};
+use super::{Channel, WAIT_DEFAULT};
 use crate::{
     discovery::Discovery,
     listener::Limits,
@@ -256,31 +255,4 @@ async fn calls_carry_the_trace_of_the_task_that_makes_them() {
     assert!(asked.metadata.get("traceparent").is_none());
     asked.answer(Ok(HealthCheckResponse::default()));
     untraced.await.expect("no panic").expect("an answer");
-}
-
-#[test]
-fn a_grpc_timeout_is_at_most_eight_digits_and_a_unit() {
-    let parse = |text: &str| {
-        let value = text.parse().expect("a header value");
-        grpc_timeout(&HeaderMap::from_iter([(
-            http::HeaderName::from_static("grpc-timeout"),
-            value,
-        )]))
-    };
-    for (text, timeout) in [
-        ("1H", Duration::from_secs(3600)),
-        ("2M", Duration::from_secs(120)),
-        ("3S", Duration::from_secs(3)),
-        ("4m", Duration::from_millis(4)),
-        ("5u", Duration::from_micros(5)),
-        ("6n", Duration::from_nanos(6)),
-        ("99999999H", Duration::from_secs(99_999_999 * 3600)),
-        ("0n", Duration::ZERO),
-    ] {
-        assert_eq!(parse(text), Some(timeout), "{text}");
-    }
-    for nonsense in ["", "S", "1", "1h", "-1S", "+1S", "1.5S", "1 S", "100000000n", "1SS"] {
-        assert_eq!(parse(nonsense), None, "{nonsense}");
-    }
-    assert_eq!(grpc_timeout(&HeaderMap::new()), None);
 }

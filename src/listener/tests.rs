@@ -1,22 +1,30 @@
+mod answers;
+mod messages;
+
 use std::time::Duration;
 
 use http::Request;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::oneshot,
 };
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, service::Routes};
 use tonic_types::StatusExt;
 
 use super::{Limits, bind};
 use crate::{
+    balance::Channel,
     proto::health::v1::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient},
+    shutdown::Shutdown,
     status,
     testing::{HealthCalls, Server, scripted_health, soon},
 };
 
 const GRACE: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(50);
+const CHECK: &str = "/grpc.health.v1.Health/Check";
 
 fn serve(limits: Limits, grace: Duration) -> (Server, HealthCalls) {
     let (health, calls) = scripted_health();
@@ -53,17 +61,44 @@ async fn client(
     (client, tokio::spawn(connection))
 }
 
-/// A call of `Check` with an empty request.
-fn check(client: &mut h2::client::SendRequest<bytes::Bytes>, metadata: &str) -> h2::client::ResponseFuture {
-    let request = Request::post("http://a/grpc.health.v1.Health/Check")
+/// A call that has not sent its message yet.
+fn start(
+    client: &mut h2::client::SendRequest<bytes::Bytes>,
+    path: &str,
+    metadata: &[(&str, &str)],
+) -> (h2::client::ResponseFuture, h2::SendStream<bytes::Bytes>) {
+    let request = Request::post(format!("http://a{path}"))
         .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .header("note", metadata)
-        .body(())
-        .expect("a request");
-    let (response, mut body) = client.send_request(request, false).expect("a free stream");
+        .header("te", "trailers");
+    let request = metadata
+        .iter()
+        .fold(request, |request, (key, value)| request.header(*key, *value));
+    let request = request.body(()).expect("a request");
+    client.send_request(request, false).expect("a free stream")
+}
+
+/// A call of `Check` that has not sent its message yet.
+fn start_check(
+    client: &mut h2::client::SendRequest<bytes::Bytes>,
+    metadata: &[(&str, &str)],
+) -> (h2::client::ResponseFuture, h2::SendStream<bytes::Bytes>) {
+    start(client, CHECK, metadata)
+}
+
+/// A call of `Check` with an empty request.
+fn check(client: &mut h2::client::SendRequest<bytes::Bytes>, note: &str) -> h2::client::ResponseFuture {
+    let (response, mut body) = start_check(client, &[("note", note)]);
     body.send_data(vec![0; 5].into(), true).expect("an open stream");
     response
+}
+
+/// The error that a response is by its head alone.
+fn status_of<B>(response: &http::Response<B>) -> tonic::Status {
+    tonic::Status::from_header_map(response.headers()).expect("the answer is an error")
+}
+
+fn code_and_reason(status: &tonic::Status) -> (Code, String) {
+    (status.code(), status::reason(status).unwrap_or_default())
 }
 
 #[tokio::test]
@@ -292,6 +327,33 @@ async fn a_call_that_outlives_the_grace_is_cut_and_counted() {
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(status::reason(&status).as_deref(), Some("CONNECTION_LOST"));
     call.cancelled().await;
+}
+
+#[tokio::test]
+async fn the_grace_begins_with_the_shutdown_and_not_before() {
+    let (health, mut calls) = scripted_health();
+    let listener = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = listener.local_addr().expect("the socket is bound");
+    let shutdown = Shutdown::new();
+    let (begins, mut begun) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    let grace = async move {
+        begins.send(()).expect("the test waits");
+        ended.await.expect("the test ends it");
+    };
+    let routes = Routes::new(health);
+    let server = super::serve(listener, routes, Limits::default(), shutdown.clone(), grace);
+    let server = AbortOnDropHandle::new(tokio::spawn(server));
+    let mut client = HealthClient::new(Channel::fixed(address.into()));
+    let running = tokio::spawn(async move { client.check(ask("")).await });
+    let _call = calls.next().await;
+    begun.try_recv().expect_err("there was no shutdown yet");
+    shutdown.cancel();
+    soon("the grace", begun).await.expect("it is polled");
+    end.send(()).expect("it is waited for");
+    let cut = soon("the end of the server", server).await.expect("no panic");
+    assert_eq!(cut, 1);
+    running.await.expect("no panic").expect_err("the call is cut");
 }
 
 #[tokio::test]
