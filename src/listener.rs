@@ -52,11 +52,11 @@ pub struct Limits {
     /// (MESSAGE_TOO_LARGE) beyond. More than 4 MiB needs the same limit on the generated server
     /// (`max_decoding_message_size`), which otherwise keeps to 4 MiB.
     pub message_size_bytes: usize,
-    /// The announced sizes of a connection's messages that are not complete; a call beyond fails with
-    /// RESOURCE_EXHAUSTED (TOO_MANY_PENDING_BYTES). Default 16 MiB: four of the largest messages at once. Must not be
-    /// less than one of them. A message that comes whole in one piece is never counted.
+    /// The announced sizes of the messages of a connection's running calls, the last one of each; a call beyond fails
+    /// with RESOURCE_EXHAUSTED (TOO_MANY_PENDING_BYTES). Default 32 MiB: eight of the largest messages at once. Must not
+    /// be less than one of them. A message that comes whole in one piece is not counted.
     pub pending_size_bytes: usize,
-    /// The same over all connections. Default 256 MiB: what a small machine can spare, and 16 connections at their
+    /// The same over all connections. Default 256 MiB: what a small machine can spare, and 8 connections at their
     /// limit.
     pub pending_total_size_bytes: usize,
     /// How long the server waits for the rest of a message that has begun; DEADLINE_EXCEEDED (MESSAGE_TIMEOUT) beyond.
@@ -81,7 +81,7 @@ impl Default for Limits {
             error_resets: 1_024,
             header_list_size_bytes: 16 * 1024,
             message_size_bytes: 4 * 1024 * 1024,
-            pending_size_bytes: 16 * 1024 * 1024,
+            pending_size_bytes: 32 * 1024 * 1024,
             pending_total_size_bytes: 256 * 1024 * 1024,
             message_timeout: Duration::from_secs(30),
             send_buffer_size_bytes: 64 * 1024,

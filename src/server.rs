@@ -2,10 +2,11 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::future::BoxFuture;
 use tokio::{
     net::{TcpListener, UdpSocket},
-    time::{sleep, timeout},
+    sync::oneshot,
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{
@@ -241,7 +242,13 @@ impl Service {
             .map(|work| AbortOnDropHandle::new(tokio::spawn(inherit(work))))
             .collect();
         let (reporter, routes) = self.routes(closing.clone())?;
-        let cut_off = async move { sleep(grace).await };
+        let (cut_off_at, deadline) = oneshot::channel();
+        // The time is told at the signal; who never tells it never closes.
+        let cut_off = async move {
+            if let Ok(deadline) = deadline.await {
+                sleep_until(deadline).await;
+            }
+        };
         let server = listener::serve(listener, routes, limits, closing.clone(), cut_off);
         let server = AbortOnDropHandle::new(tokio::spawn(inherit(server)));
         let registrar = registration.map(|registration| {
@@ -261,9 +268,10 @@ impl Service {
         }
         shutdown.cancelled().await;
         tracing::info!("stopping");
-        let leave = registrar.map(|(registrar, _)| registrar.deregister(DRAIN_MAX.min(grace / 2)));
-        if let Some(Err(status)) = OptionFuture::from(leave).await {
-            tracing::warn!(reason = %status.message(), "cannot deregister, the registry will notice");
+        // The grace counts from here. The server is still there to be told.
+        let _ = cut_off_at.send(Instant::now() + grace);
+        if let Some((registrar, _)) = registrar {
+            say_goodbye(registrar, grace / 2).await;
         }
         reporter.set_serving(false);
         closing.cancel();
@@ -303,6 +311,16 @@ impl Service {
         let mut routes = self.routes;
         routes.add_service(health).add_service(v1).add_service(v1alpha);
         Ok((reporter, routes.routes()))
+    }
+}
+
+/// Deregisters within `patience`, most of which watchers get to learn of it.
+async fn say_goodbye(registrar: Registrar, patience: Duration) {
+    let drain = DRAIN_MAX.min(patience);
+    let goodbye = timeout(patience, registrar.deregister(drain)).await;
+    let goodbye = goodbye.unwrap_or_else(|_| Err(Status::deadline_exceeded("the registry did not answer in time")));
+    if let Err(status) = goodbye {
+        tracing::warn!(reason = %status.message(), "cannot deregister, the registry will notice");
     }
 }
 

@@ -7,10 +7,10 @@ use tonic::{Code, Status};
 
 use crate::status::Refusal;
 
-/// When a caller who found no bytes left should come back: most messages are complete by then.
+/// When a caller who found no bytes left should come back: most calls are over by then.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Bytes of messages that are not complete. Clones share them.
+/// Bytes that messages take. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     /// The name of the limit, for those who meet it.
@@ -44,7 +44,7 @@ impl Budget {
 
     fn used_up(&self) -> Status {
         let message = format!(
-            "messages that are not complete announce more bytes than the limit of {}",
+            "the messages of running calls announce more bytes than the limit of {}",
             self.limit
         );
         Refusal::new(Code::ResourceExhausted, "TOO_MANY_PENDING_BYTES", message)

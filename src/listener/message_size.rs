@@ -28,7 +28,7 @@ pub(super) struct MessageLimits {
     pub(super) size_bytes: usize,
     /// How long the rest of a message may take.
     pub(super) timeout: Duration,
-    /// What the connection's messages that are not complete may announce.
+    /// What the messages of the connection that came in pieces may announce.
     pub(super) pending: Budget,
     /// What those of all connections may.
     pub(super) pending_total: Budget,
@@ -39,7 +39,8 @@ pub(super) struct MessageSize<B> {
     body: B,
     limits: MessageLimits,
     messages: Messages,
-    /// What the message that is not complete has announced, once its prefix is.
+    /// What the last message that came in pieces has announced. Kept when it is complete, since tonic keeps its buffer,
+    /// until the next one comes in pieces or the body ends.
     pending: Option<(Taken, Taken)>,
     /// Armed when the peer is first waited for within a message, and gone when that message is complete. A message
     /// that comes whole costs no timer, and a handler that does not read costs its caller no time.
@@ -63,9 +64,12 @@ impl<B> MessageSize<B> {
             return Err(too_large(read.largest, self.limits.size_bytes));
         }
         if read.completed {
-            (self.pending, self.timer) = (None, None);
+            self.timer = None;
         }
-        if let (None, Some(length)) = (&self.pending, self.messages.announced()) {
+        if let Some(length) = self.messages.announced()
+            && (read.completed || self.pending.is_none())
+        {
+            self.pending = None;
             let connection = self.limits.pending.take(length)?;
             self.pending = Some((connection, self.limits.pending_total.take(length)?));
         }
@@ -95,6 +99,7 @@ where
             return self.poll_timeout(cx).map(|status| Some(Err(status)));
         };
         let Some(frame) = polled.transpose().map_err(|error| Status::from_error(error.into()))? else {
+            self.pending = None;
             return Poll::Ready(None);
         };
         if let Some(data) = frame.data_ref() {

@@ -97,7 +97,7 @@ fn lengths_are_found_however_the_body_is_cut() {
 }
 
 #[tokio::test]
-async fn pending_bytes_are_given_back_when_the_message_is_complete_or_its_call_is_over() {
+async fn pending_bytes_are_given_back_when_the_call_is_over_not_when_the_message_is_complete() {
     let limits = limits();
     let (mut first, mut second) = (Call::new(&limits), Call::new(&limits));
     assert!(first.receive(&TEN).is_none());
@@ -107,8 +107,14 @@ async fn pending_bytes_are_given_back_when_the_message_is_complete_or_its_call_i
     assert!(first.receive(&[&[0; 10][..], &TEN].concat()).is_none());
     assert_eq!(code_and_reason(Call::new(&limits).receive(&TEN)), too_many());
     assert!(first.receive(&[0; 10]).is_none());
+    assert_eq!(
+        code_and_reason(Call::new(&limits).receive(&TEN)),
+        too_many(),
+        "its buffer is still there"
+    );
+    drop(first);
     let mut third = Call::new(&limits);
-    assert!(third.receive(&TEN).is_none(), "the first one is complete");
+    assert!(third.receive(&TEN).is_none(), "the first one is gone");
     drop(second);
     assert!(Call::new(&limits).receive(&TEN).is_none(), "the second one is gone");
 }
