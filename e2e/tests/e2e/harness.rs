@@ -14,7 +14,7 @@ use homeroom::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
-    net::TcpSocket,
+    net::{TcpListener, TcpSocket, TcpStream},
     process::{Child, ChildStderr, Command},
     time::timeout,
 };
@@ -47,6 +47,17 @@ pub(crate) fn closed_port() -> (TcpSocket, SocketAddr) {
     socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = socket.local_addr().expect("a bound address");
     (socket, address)
+}
+
+/// A port that never answers: its backlog is full, so the kernel drops what comes. Held by the connections in it.
+pub(crate) async fn silent_port() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
+    let (socket, address) = closed_port();
+    let listener = socket.listen(1).expect("it is bound");
+    let mut waiting = Vec::new();
+    while let Ok(connected) = timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        waiting.push(connected.expect("the backlog has room"));
+    }
+    (listener, waiting, address)
 }
 
 impl Process {

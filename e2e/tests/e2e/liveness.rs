@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{PATIENCE, Process, Watch, closed_port};
+use crate::harness::{PATIENCE, Process, Watch, closed_port, silent_port};
 use homeroom::proto::registry::v1::{
     GetInstanceRequest, HealthCheck, HealthReason, HealthState, Instance, RegisterRequest, WatchServicesRequest,
 };
@@ -12,6 +12,34 @@ use tokio::time::{Instant, timeout};
 #[tokio::test]
 async fn watchers_are_told_of_a_killed_instance_in_under_a_second() {
     let registry = Process::registry().await;
+    let mut watch = Watch::open(&registry, &["app"]).await;
+    let app = Process::bare("app", &registry).await;
+    watch.comes("app").await;
+    let killed = Instant::now();
+    app.kill().await;
+    watch.goes("app").await;
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+}
+
+#[tokio::test]
+async fn many_silent_hosts_do_not_hold_up_the_news_of_a_death() {
+    let registry = Process::registry().await;
+    let (_listener, _waiting, silent) = silent_port().await;
+    // More than the registry dials at once.
+    for n in 0..600 {
+        let instance = Instance {
+            service: "silent".to_owned(),
+            id: n.to_string(),
+            address: silent.to_string(),
+            ..Default::default()
+        };
+        let request = RegisterRequest {
+            instance: Some(instance),
+            ..Default::default()
+        };
+        registry.client().register(request).await.expect("it is accepted");
+    }
     let mut watch = Watch::open(&registry, &["app"]).await;
     let app = Process::bare("app", &registry).await;
     watch.comes("app").await;
