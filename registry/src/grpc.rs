@@ -211,7 +211,7 @@ impl Registry for Api {
         request: Request<AcknowledgeRevisionRequest>,
     ) -> Result<Response<AcknowledgeRevisionResponse>, Status> {
         let request = request.into_inner();
-        let id = request.watch_id.parse::<WatchId>()?;
+        let id = WatchId::parse(&request.watch_id).ok_or(Error::WatchNotFound(request.watch_id))?;
         let current = |state: &State| (state.catalog.epoch(), state.catalog.revision());
         let current = self.engine.store.read(current);
         self.engine

@@ -10,7 +10,6 @@ mod stream;
 use std::{
     collections::HashMap,
     fmt,
-    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -68,15 +67,13 @@ impl fmt::Display for WatchId {
     }
 }
 
-impl FromStr for WatchId {
-    type Err = InvalidField;
-
-    fn from_str(text: &str) -> Result<Self, InvalidField> {
-        let refused = || InvalidField::new("watch_id", "must be the `watch_id` of a WatchServicesResponse");
-        let (epoch, number) = text.split_once('-').ok_or_else(refused)?;
-        Ok(Self {
-            epoch: Epoch(epoch.parse().map_err(|_| refused())?),
-            number: number.parse().map_err(|_| refused())?,
+impl WatchId {
+    /// Reads what it is displayed as; `None` for anything else, which names no watch.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (epoch, number) = text.split_once('-')?;
+        Some(Self {
+            epoch: Epoch(epoch.parse().ok()?),
+            number: number.parse().ok()?,
         })
     }
 }

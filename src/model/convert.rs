@@ -208,12 +208,28 @@ impl From<&Instance> for proto::Instance {
 impl TryFrom<proto::Instance> for Instance {
     type Error = InvalidField;
 
-    fn try_from(mut message: proto::Instance) -> Result<Self, InvalidField> {
+    /// Reads what a registry says. Only the names must be valid: a registry may have other limits than this version.
+    fn try_from(message: proto::Instance) -> Result<Self, InvalidField> {
+        let required = message.required_services.iter();
+        let registration = Registration {
+            key: InstanceKey::parse(&message.service, &message.id)?,
+            address: Address::parse("address", &message.address)?,
+            tls: message.tls,
+            version: message.version,
+            zone: message.zone,
+            weight: message.weight.unwrap_or(Registration::WEIGHT_DEFAULT).max(1),
+            metadata: message.metadata.into_iter().collect(),
+            required_services: required.filter_map(|name| name.parse().ok()).collect(),
+            health_check: message
+                .health_check
+                .and_then(|check| check.try_into().ok())
+                .unwrap_or_default(),
+        };
         Ok(Self {
+            registration: Arc::new(registration),
             incarnation: Incarnation(message.incarnation),
             revision: Revision(message.revision),
-            health: message.health.take().unwrap_or_default().into(),
-            registration: Arc::new(message.try_into()?),
+            health: message.health.unwrap_or_default().into(),
         })
     }
 }

@@ -148,3 +148,23 @@ fn what_is_out_of_bounds_is_refused_by_the_path_of_its_field() {
         "health_check.deregister_after"
     );
 }
+
+#[test]
+fn what_a_registry_with_other_limits_says_is_taken_as_it_is() {
+    let mut message = message();
+    message.id = "a".to_owned();
+    message.weight = Some(1_000_000);
+    message.zone = "z".repeat(1_000);
+    let instance = super::Instance::try_from(message.clone()).expect("its names are valid");
+    assert_eq!(
+        (instance.registration.weight, instance.registration.zone.len()),
+        (1_000_000, 1_000)
+    );
+    message.address = "nowhere".to_owned();
+    assert_eq!(
+        super::Instance::try_from(message)
+            .expect_err("nobody can dial it")
+            .field,
+        "address"
+    );
+}

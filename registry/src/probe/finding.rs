@@ -71,7 +71,7 @@ impl Finding {
             Self::NoHealthService => "its server has no grpc.health.v1.Health".to_owned(),
             Self::HealthNameUnknown(name) => format!("its health service does not know the name `{name}`"),
             Self::Error(cause) => format!("its health service answered with an error: {cause}"),
-            Self::Refused(cause) => format!("it refused the connection: {cause}"),
+            Self::Refused(cause) => format!("its connection failed: {cause}"),
             Self::NotHttp2(cause) => format!("what answers at its address does not speak HTTP/2: {cause}"),
             Self::Silent(cause) => format!("silent in {} of {attempts} attempts: {cause}", silent.min(attempts)),
         }
