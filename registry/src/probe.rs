@@ -255,12 +255,15 @@ impl Runner {
 
 fn tell(change: &Change) {
     let key = change.key();
-    let state = change.after.as_ref().map(|instance| instance.health.state);
+    let state = change
+        .after
+        .as_ref()
+        .map(|instance| format!("{:?}", instance.health.state));
     tracing::info!(
         service.name = %key.service,
         instance.id = %key.id,
         revision = change.revision.0,
-        state = ?state,
+        state,
         reason = %change.detail,
         "probe changed the catalog"
     );
