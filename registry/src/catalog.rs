@@ -1,18 +1,15 @@
 //! The instances that are registered, and what each command changes. Pure: no I/O, no clock, no tonic.
 
-mod cycle;
+mod requirements;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use homeroom::model::{
     Cause, Change, Epoch, Health, HealthReason, HealthState, Incarnation, Instance, InstanceId, InstanceKey,
     Registration, Revision, ServiceName,
 };
 
+use self::requirements::Requirements;
 use crate::error::Error;
 
 /// How many instances a catalog holds. At some 2 KiB each besides their metadata, 100,000 stay in a quarter of a GiB.
@@ -78,6 +75,7 @@ pub struct Catalog {
     revision: Revision,
     last_incarnation: Incarnation,
     services: BTreeMap<ServiceName, BTreeMap<InstanceId, Arc<Instance>>>,
+    requirements: Requirements,
     instances: usize,
 }
 
@@ -89,6 +87,7 @@ impl Catalog {
             revision: Revision::default(),
             last_incarnation: Incarnation::default(),
             services: BTreeMap::new(),
+            requirements: Requirements::default(),
             instances: 0,
         }
     }
@@ -124,11 +123,8 @@ impl Catalog {
     }
 
     /// The services that the instances of a service require.
-    pub fn required_by(&self, service: &ServiceName) -> BTreeSet<ServiceName> {
-        let instances = self.instances_of(service);
-        instances
-            .flat_map(|instance| instance.registration.required_services.iter().cloned())
-            .collect()
+    pub fn required_by(&self, service: &ServiceName) -> impl Iterator<Item = &ServiceName> {
+        self.requirements.of(service)
     }
 
     /// Those of the services that `registration` requires that require its own service too, directly or not.
@@ -136,7 +132,7 @@ impl Catalog {
         let required = registration.required_services.iter();
         let own = &registration.key.service;
         required
-            .filter(|service| cycle::reaches(service, own, |service| self.required_by(service)))
+            .filter(|service| self.requirements.reaches(service, own))
             .cloned()
             .collect()
     }
@@ -348,9 +344,11 @@ impl Catalog {
 
     fn insert(&mut self, instance: Arc<Instance>) {
         let key = instance.key().clone();
+        self.requirements.add(&instance.registration);
         let service = self.services.entry(key.service).or_default();
-        if service.insert(key.id, instance).is_none() {
-            self.instances += 1;
+        match service.insert(key.id, instance) {
+            Some(before) => self.requirements.remove(&before.registration),
+            None => self.instances += 1,
         }
     }
 
@@ -359,6 +357,7 @@ impl Catalog {
         if let Some(service) = self.services.get_mut(&key.service) {
             service.remove(&key.id);
             self.instances -= 1;
+            self.requirements.remove(&instance.registration);
             if service.is_empty() {
                 self.services.remove(&key.service);
             }

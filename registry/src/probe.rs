@@ -194,22 +194,31 @@ impl Runner {
         let (registration, dials) = (self.registration.clone(), self.dials.clone());
         let interval = registration.health_check.interval;
         let mut backoff = Backoff::new(RETRY_FIRST.min(interval), interval);
+        let mut unable = false;
         loop {
             let started = Instant::now();
             let ended = session::run(&dials, &registration, |finding| self.report(&finding)).await;
+            let was_unable = std::mem::replace(&mut unable, matches!(ended, Ended::Unable(_)));
             let next = match ended {
-                Ended::WasAlive if started.elapsed() >= STABLE_AFTER => {
-                    backoff.reset();
-                    Instant::now()
+                Ended::WasAlive => {
+                    // It has hung up: silence after that is no mere delay.
+                    self.silent = self.registration.health_check.attempts - 1;
+                    if started.elapsed() >= STABLE_AFTER {
+                        backoff.reset();
+                        Instant::now()
+                    } else {
+                        Instant::now() + backoff.next_delay()
+                    }
                 }
+                Ended::Refused => Instant::now() + backoff.next_delay(),
                 Ended::Silent => started + interval,
-                Ended::WasAlive | Ended::Refused => Instant::now() + backoff.next_delay(),
-                Ended::Unable => Instant::now() + LOCAL_PAUSE,
+                Ended::Unable(error) => {
+                    if !was_unable {
+                        tracing::error!(instance.id = %registration.key.id, %error, "cannot probe");
+                    }
+                    Instant::now() + LOCAL_PAUSE
+                }
             };
-            if ended == Ended::WasAlive {
-                // It has hung up: silence after that is no mere delay.
-                self.silent = self.registration.health_check.attempts - 1;
-            }
             tokio::select! {
                 () = sleep_until(next) => {}
                 () = self.signals.now.notified() => {}

@@ -215,6 +215,32 @@ fn a_full_catalog_refuses_newcomers_and_keeps_what_it_has() {
 }
 
 #[test]
+fn a_service_requires_what_any_of_its_instances_does() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let with = |id: &str, required: &[&str]| {
+        let mut registration = registration(id, 1);
+        registration.required_services = requiring("s", required).required_services;
+        registration
+    };
+    let required = |catalog: &Catalog| -> Vec<String> {
+        let service = "s".parse().expect("a name");
+        catalog.required_by(&service).map(ToString::to_string).collect()
+    };
+    register(&mut catalog, with("a", &["x", "y"]), None).expect("accepted");
+    let second = stands(&register(&mut catalog, with("b", &["y", "z"]), None).expect("accepted"));
+    assert_eq!(required(&catalog), ["x", "y", "z"]);
+    observe(&mut catalog, &second, HealthState::Serving);
+    register(&mut catalog, with("a", &["y"]), None).expect("accepted");
+    assert_eq!(required(&catalog), ["y", "z"]);
+    for id in ["b", "a"] {
+        catalog
+            .apply(Command::Deregister(departure(id, None)), at(1))
+            .expect("removed");
+    }
+    assert!(required(&catalog).is_empty());
+}
+
+#[test]
 fn cycles_are_found_through_others() {
     let mut catalog = Catalog::new(Epoch(1));
     register(&mut catalog, requiring("b", &["c"]), None).expect("accepted");

@@ -48,12 +48,7 @@ pub(super) fn services(request: &ListServicesRequest, state: &State) -> Result<L
         service: name.to_string(),
         instances: count(instances.len()),
         serving_instances: count(instances.values().filter(|instance| instance.is_serving()).count()),
-        required_services: state
-            .catalog
-            .required_by(name)
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        required_services: state.catalog.required_by(name).map(ToString::to_string).collect(),
     });
     let (services, more) = page.take(summaries, Message::encoded_len);
     Ok(ListServicesResponse {

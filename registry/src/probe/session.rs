@@ -26,7 +26,7 @@ const TURN_MAX: Duration = Duration::from_millis(250);
 const END_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Ended {
     /// The instance had answered on this connection before it ended.
     WasAlive,
@@ -35,7 +35,7 @@ pub(super) enum Ended {
     /// The instance did not answer in time.
     Silent,
     /// This process could not ask: nothing was found out.
-    Unable,
+    Unable(ConnectError),
 }
 
 /// Why a session cannot go on.
@@ -59,10 +59,7 @@ pub(super) async fn run(dials: &Semaphore, registration: &Registration, mut repo
             report(Finding::Silent(cause));
             return Ended::Silent;
         }
-        Err(ConnectError::Local(error)) => {
-            tracing::error!(%error, "cannot probe");
-            return Ended::Unable;
-        }
+        Err(error @ ConnectError::Local(_)) => return Ended::Unable(error),
     };
     let mut session = Session {
         client: HealthClient::new(connection.clone()),
