@@ -28,6 +28,7 @@ pub mod transport;
 
 mod deadline;
 mod first_bytes;
+mod hash;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

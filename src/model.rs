@@ -12,6 +12,8 @@ use std::{
     time::SystemTime,
 };
 
+use crate::hash::fnv1a;
+
 pub use self::{
     convert::duration,
     health::{Health, HealthCheck, HealthReason, HealthState},
@@ -172,12 +174,8 @@ impl Instance {
     pub fn view_hash(&self) -> u64 {
         let revision = self.revision.to_string();
         let key = self.key();
-        [key.service.as_str(), "\0", key.id.as_str(), "\0", &revision]
-            .iter()
-            .flat_map(|part| part.bytes())
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-            })
+        let parts = [key.service.as_str(), "\0", key.id.as_str(), "\0", &revision];
+        fnv1a(parts.iter().flat_map(|part| part.bytes()))
     }
 }
 

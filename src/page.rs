@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::model::InvalidField;
+use crate::{hash::fnv1a, model::InvalidField};
 
 /// How many items a page has when the caller does not say.
 pub const PAGE_SIZE_DEFAULT: usize = 100;
@@ -78,12 +78,7 @@ fn decode(list: &str, token: &str) -> Option<String> {
 /// FNV-1a over the list and the cursor: finds mistakes. It is no protection, since a token opens nothing that the
 /// caller could not list anyway.
 fn tag(list: &str, cursor: &str) -> [u8; 8] {
-    let bytes = list.bytes().chain([0]).chain(cursor.bytes());
-    bytes
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
-        .to_be_bytes()
+    fnv1a(list.bytes().chain([0]).chain(cursor.bytes())).to_be_bytes()
 }
 
 #[cfg(test)]
