@@ -53,22 +53,18 @@ pub async fn run(up: &Up, output: &Output) -> Result<(), Failure> {
 
     let grades_name = "grades".parse().expect("it is a service name");
     let discovery = mesh.watch(vec![grades_name]);
-    let serving = discovery.wait_for(|view| view.instances().next().is_some());
+    let welcome = async {
+        discovery.wait_for(|view| view.instances().next().is_some()).await;
+        // Whoever closed our output still wants the services.
+        let _ = output.write(&welcome(up, registry_at, log_at, grades_at));
+        std::future::pending().await
+    };
     let ended = tokio::select! {
-        () = serving => {
-            // Whoever closed our output still wants the services.
-            let _ = output.write(&welcome(up, registry_at, log_at, grades_at));
-            tokio::select! {
-                () = signals.cancelled() => Ok(()),
-                failed = registry.failed() => failed,
-                failed = log.failed() => failed,
-                failed = grades.failed() => failed,
-            }
-        }
         () = signals.cancelled() => Ok(()),
         failed = registry.failed() => failed,
         failed = log.failed() => failed,
         failed = grades.failed() => failed,
+        never = welcome => never,
     };
     // Each stops before what it needs.
     let stopped = [grades.stop().await];
