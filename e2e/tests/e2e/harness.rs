@@ -156,9 +156,20 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// A watch of instances that are serving.
     pub(crate) async fn open(registry: &Process, services: &[&str]) -> Self {
+        Self::open_with(registry, services, false).await
+    }
+
+    /// A watch of instances whatever their health.
+    pub(crate) async fn open_all_health(registry: &Process, services: &[&str]) -> Self {
+        Self::open_with(registry, services, true).await
+    }
+
+    async fn open_with(registry: &Process, services: &[&str], include_all_health: bool) -> Self {
         let request = WatchServicesRequest {
             services: services.iter().map(ToString::to_string).collect(),
+            include_all_health,
             ..Default::default()
         };
         let stream = registry
@@ -192,18 +203,22 @@ impl Watch {
         message
     }
 
-    /// Reads until an instance of this service comes.
+    /// Reads until an instance of this service comes. Heartbeats do not prolong the patience.
     pub(crate) async fn comes(&mut self, service: &str) -> Instance {
-        loop {
-            let message = self.next().await;
-            if let Some(instance) = message.updated.into_iter().find(|instance| instance.service == service) {
-                return instance;
+        let comes = async {
+            loop {
+                let mut updated = self.next().await.updated.into_iter();
+                if let Some(instance) = updated.find(|instance| instance.service == service) {
+                    return instance;
+                }
             }
-        }
+        };
+        timeout(PATIENCE, comes).await.expect("it comes in time")
     }
 
-    /// Reads until an instance of this service goes.
+    /// Reads until an instance of this service goes. Heartbeats do not prolong the patience.
     pub(crate) async fn goes(&mut self, service: &str) {
-        while !self.next().await.removed.iter().any(|key| key.service == service) {}
+        let goes = async { while !self.next().await.removed.iter().any(|key| key.service == service) {} };
+        timeout(PATIENCE, goes).await.expect("it goes in time");
     }
 }

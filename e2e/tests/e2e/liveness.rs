@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::harness::{PATIENCE, Process, Watch, closed_port, silent_port};
+use crate::harness::{Process, Watch, closed_port, silent_port};
 use homeroom::proto::registry::v1::{
-    GetInstanceRequest, HealthCheck, HealthReason, HealthState, Instance, RegisterRequest, WatchServicesRequest,
+    GetInstanceRequest, HealthCheck, HealthReason, HealthState, Instance, RegisterRequest,
 };
 use rustix::process::Signal;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 async fn a_kill_is_told_in_under_a_second(registry: &Process) {
     let mut watch = Watch::open(registry, &["app"]).await;
@@ -148,27 +148,8 @@ async fn a_process_that_stalls_is_suspected_then_hidden_and_shown_again_when_it_
     let registered = register_with_quick_probes(&registry, &app).await;
     assert_eq!(registered.health.expect("health").state(), HealthState::Serving);
 
-    let request = WatchServicesRequest {
-        services: vec!["quick".to_owned()],
-        include_all_health: true,
-        ..Default::default()
-    };
-    let mut all = registry
-        .client()
-        .watch_services(request)
-        .await
-        .expect("the watch opens")
-        .into_inner();
-    let mut next = async || loop {
-        let message = timeout(PATIENCE, all.message())
-            .await
-            .expect("in time")
-            .expect("no error")
-            .expect("no end");
-        if let Some(instance) = message.updated.into_iter().next() {
-            return instance.health.expect("health");
-        }
-    };
+    let mut all = Watch::open_all_health(&registry, &["quick"]).await;
+    let mut next = async || all.comes("quick").await.health.expect("health");
     assert_eq!(next().await.state(), HealthState::Serving);
     app.signal(Signal::STOP);
     let suspect = next().await;
@@ -226,30 +207,12 @@ async fn an_instance_that_stays_dead_is_evicted() {
         }),
         ..Default::default()
     };
-    let request = WatchServicesRequest {
-        services: vec!["dead".to_owned()],
-        include_all_health: true,
-        ..Default::default()
-    };
-    let mut all = registry
-        .client()
-        .watch_services(request)
-        .await
-        .expect("the watch opens")
-        .into_inner();
+    let mut all = Watch::open_all_health(&registry, &["dead"]).await;
     let request = RegisterRequest {
         instance: Some(instance),
         verify: true,
         ..Default::default()
     };
     registry.client().register(request).await.expect("it is accepted");
-    let evicted = async {
-        loop {
-            let message = all.message().await.expect("no error").expect("no end");
-            if !message.removed.is_empty() {
-                return;
-            }
-        }
-    };
-    timeout(PATIENCE, evicted).await.expect("it is evicted in time");
+    all.goes("dead").await;
 }
