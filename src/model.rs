@@ -8,6 +8,7 @@ mod name;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
     time::SystemTime,
 };
@@ -16,7 +17,7 @@ use crate::hash::fnv1a;
 
 pub use self::{
     convert::duration,
-    health::{Health, HealthCheck, HealthReason, HealthState},
+    health::{Health, HealthCheck, HealthCheckMode, HealthReason, HealthState},
     name::{Address, InstanceId, ServiceName},
 };
 
@@ -155,6 +156,8 @@ pub struct Instance {
     pub revision: Revision,
     /// What the registry knows of its health.
     pub health: Health,
+    /// Who registered it; `None` when that is not known.
+    pub registrant: Option<IpAddr>,
 }
 
 impl Instance {
@@ -196,6 +199,12 @@ pub enum Cause {
     Deregistered,
     /// The registry removed the instance after it had been unreachable for too long.
     Evicted,
+    /// The lease of the instance was not renewed in time.
+    LeaseExpired,
+    /// The instance has been silent for all its attempts, and the brake keeps it as it was.
+    Braked,
+    /// The registry was started again: the instance stands as it was last seen.
+    Restored,
 }
 
 /// One change of the catalog.

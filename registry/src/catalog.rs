@@ -2,7 +2,7 @@
 
 mod requirements;
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::SystemTime};
 
 use homeroom::model::{
     Cause, Change, Epoch, Health, HealthReason, HealthState, Incarnation, Instance, InstanceId, InstanceKey,
@@ -24,11 +24,13 @@ pub enum Command {
     /// An instance registers, or renews the registration that it holds.
     Register {
         /// What it says of itself.
-        registration: Registration,
+        registration: Arc<Registration>,
         /// The registration that it renews.
         renews: Option<Incarnation>,
         /// Who asks.
         actor: Arc<str>,
+        /// The host that asks.
+        registrant: Option<IpAddr>,
     },
     /// An instance is hidden before it leaves.
     Drain(Departure),
@@ -147,7 +149,8 @@ impl Catalog {
                 registration,
                 renews,
                 actor,
-            } => self.register(registration, renews, actor, now),
+                registrant,
+            } => self.register(registration, renews, (actor, registrant), now),
             Command::Drain(departure) => self.drain(&departure, now),
             Command::Deregister(departure) => {
                 let instance = self.departing(&departure)?;
@@ -163,30 +166,30 @@ impl Catalog {
 
     fn register(
         &mut self,
-        registration: Registration,
+        registration: Arc<Registration>,
         renews: Option<Incarnation>,
-        actor: Arc<str>,
+        (actor, registrant): (Arc<str>, Option<IpAddr>),
         now: SystemTime,
     ) -> Result<Applied, Error> {
         let Some(holder) = self.get(&registration.key).cloned() else {
-            return self.add(registration, actor, now);
+            return self.add(registration, (actor, registrant), now);
         };
         if let Some(incarnation) = renews
             && incarnation != holder.incarnation
         {
             return Err(Error::Superseded {
-                key: registration.key,
+                key: registration.key.clone(),
                 incarnation,
             });
         }
         let draining = holder.health.state == HealthState::Draining;
-        if *holder.registration == registration && (renews.is_some() || !draining) {
+        if holder.registration == registration && (renews.is_some() || !draining) {
             return Ok(self.reaffirm(holder, renews, now));
         }
         let held = matches!(holder.health.state, HealthState::Serving | HealthState::Unknown);
         if holder.registration.address != registration.address && held && renews.is_none() {
             return Err(Error::InstanceExists {
-                key: registration.key,
+                key: registration.key.clone(),
                 address: holder.registration.address.clone(),
             });
         }
@@ -198,25 +201,32 @@ impl Catalog {
             Health::not_probed(now)
         };
         let instance = Instance {
-            registration: Arc::new(registration),
+            registration,
             incarnation: self.next_incarnation(now),
             health,
+            registrant,
             ..(*holder).clone()
         };
         let detail = format!("registered at {}", instance.registration.address);
         Ok(self.put(Some(holder), instance, Cause::Replaced, detail, actor, now))
     }
 
-    fn add(&mut self, registration: Registration, actor: Arc<str>, now: SystemTime) -> Result<Applied, Error> {
+    fn add(
+        &mut self,
+        registration: Arc<Registration>,
+        (actor, registrant): (Arc<str>, Option<IpAddr>),
+        now: SystemTime,
+    ) -> Result<Applied, Error> {
         if self.instances >= INSTANCES_MAX {
             return Err(Error::TooManyInstances);
         }
         let detail = format!("registered at {}", registration.address);
         let instance = Instance {
-            registration: Arc::new(registration),
+            registration,
             incarnation: self.next_incarnation(now),
             revision: Revision::default(),
             health: Health::not_probed(now),
+            registrant,
         };
         Ok(self.put(None, instance, Cause::Registered, detail, actor, now))
     }

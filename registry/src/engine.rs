@@ -1,6 +1,6 @@
 //! The registry as a whole: what takes a catalog, its watchers and its probes together.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use homeroom::{
     model::{Change, HealthState, Incarnation, Instance, Registration, Revision},
@@ -47,15 +47,17 @@ impl Engine {
         registration: Registration,
         renews: Option<Incarnation>,
         actor: Arc<str>,
+        registrant: Option<IpAddr>,
         verify: Option<Duration>,
     ) -> Result<(Arc<Instance>, bool), Error> {
         if registration.tls {
             return Err(Error::Unsupported("an instance that speaks TLS"));
         }
         let applied = self.store.apply(Command::Register {
-            registration,
+            registration: Arc::new(registration),
             renews,
             actor,
+            registrant,
         })?;
         log(&applied);
         let renewed = renews.is_some() && applied.changes.is_empty();

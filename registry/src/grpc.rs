@@ -2,7 +2,7 @@
 
 mod list;
 
-use std::{collections::BTreeSet, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt};
 use homeroom::{
@@ -11,9 +11,10 @@ use homeroom::{
     page::{PAGE_SIZE_BYTES_MAX, PAGE_SIZE_MAX},
     proto::registry::v1::{
         self as proto, AcknowledgeRevisionRequest, AcknowledgeRevisionResponse, DeregisterRequest, DeregisterResponse,
-        GetInstanceRequest, GetInstanceResponse, ListChangesRequest, ListChangesResponse, ListInstancesRequest,
-        ListInstancesResponse, ListServicesRequest, ListServicesResponse, RegisterRequest, RegisterResponse,
-        WatchServicesRequest, WatchServicesResponse, registry_server::Registry,
+        GetInstanceRequest, GetInstanceResponse, GetStatusRequest, GetStatusResponse, ListChangesRequest,
+        ListChangesResponse, ListInstancesRequest, ListInstancesResponse, ListServicesRequest, ListServicesResponse,
+        RegisterRequest, RegisterResponse, RenewLeaseRequest, RenewLeaseResponse, WatchChangesRequest,
+        WatchChangesResponse, WatchServicesRequest, WatchServicesResponse, registry_server::Registry,
     },
     shutdown::Shutdown,
 };
@@ -48,6 +49,12 @@ impl Api {
     pub fn new(engine: Engine, shutdown: Shutdown) -> Self {
         Self { engine, shutdown }
     }
+}
+
+/// The host that makes a call.
+fn registrant<T>(request: &Request<T>) -> Option<IpAddr> {
+    let Peer(address) = request.extensions().get::<Peer>()?;
+    Some(address.ip().to_canonical())
 }
 
 /// Who makes a call.
@@ -91,7 +98,7 @@ fn not_negative(
 #[tonic::async_trait]
 impl Registry for Api {
     async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
-        let actor = actor(&request);
+        let (actor, registrant) = (actor(&request), registrant(&request));
         let request = request.into_inner();
         let instance = request
             .instance
@@ -105,7 +112,10 @@ impl Registry for Api {
         )?;
         let verify = request.verify.then_some(patience);
         let renews = incarnation(request.incarnation);
-        let (instance, renewed) = self.engine.register(registration, renews, actor, verify).await?;
+        let (instance, renewed) = self
+            .engine
+            .register(registration, renews, actor, registrant, verify)
+            .await?;
         Ok(Response::new(self.engine.store.read(|state| {
             let cyclic = state.catalog.cyclic_services(&instance.registration);
             RegisterResponse {
@@ -117,6 +127,7 @@ impl Registry for Api {
                 },
                 cyclic_services: cyclic.iter().map(ToString::to_string).collect(),
                 revision: state.catalog.revision().0,
+                epoch: state.catalog.epoch().0,
             }
         })))
     }
@@ -141,6 +152,7 @@ impl Registry for Api {
                 .iter()
                 .map(|number| WatchId { epoch, number: *number }.to_string())
                 .collect(),
+            epoch: epoch.0,
         }))
     }
 
@@ -218,6 +230,23 @@ impl Registry for Api {
             .watches
             .acknowledge(id, Revision(request.revision), current)?;
         Ok(Response::new(AcknowledgeRevisionResponse {}))
+    }
+
+    async fn renew_lease(&self, _: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
+        Err(Error::Unsupported("RenewLease").into())
+    }
+
+    type WatchChangesStream = Pin<Box<dyn Stream<Item = Result<WatchChangesResponse, Status>> + Send>>;
+
+    async fn watch_changes(
+        &self,
+        _: Request<WatchChangesRequest>,
+    ) -> Result<Response<Self::WatchChangesStream>, Status> {
+        Err(Error::Unsupported("WatchChanges").into())
+    }
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        Err(Error::Unsupported("GetStatus").into())
     }
 
     async fn list_changes(

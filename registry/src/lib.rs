@@ -17,7 +17,7 @@ pub mod watch;
 mod run;
 
 pub use self::{
-    config::{Args, PORT},
+    config::{Args, PORT, RegistryConfig, Settings},
     error::Error,
     run::run,
 };

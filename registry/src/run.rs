@@ -2,24 +2,22 @@
 
 use std::time::SystemTime;
 
-use homeroom::{
-    Config, Service, proto::registry::v1::registry_server::RegistryServer, server::ServeError, shutdown::Shutdown,
-};
+use homeroom::{Service, proto::registry::v1::registry_server::RegistryServer, server::ServeError, shutdown::Shutdown};
 use tokio::net::TcpListener;
 
-use crate::{engine::Engine, grpc::Api, store::Store};
+use crate::{config::RegistryConfig, engine::Engine, grpc::Api, store::Store};
 
 /// Serves the registry until `shutdown`.
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
+pub async fn run(config: RegistryConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
     let engine = Engine::new(Store::new(SystemTime::now()));
     let prober = engine.prober.clone();
     Service::new("registry")
         .unregistered()
         .alongside(async move { prober.run().await })
         .add_service(RegistryServer::new(Api::new(engine, shutdown.clone())))
-        .run(&config, listener, shutdown)
+        .run(&config.storing.service, listener, shutdown)
         .await
 }

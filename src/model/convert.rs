@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration, time::SystemTime};
 
 use super::{
-    Address, Cause, Change, Health, HealthCheck, HealthReason, HealthState, Incarnation, Instance, InstanceId,
-    InstanceKey, InvalidField, Registration, Revision, ServiceName,
+    Address, Cause, Change, Health, HealthCheck, HealthCheckMode, HealthReason, HealthState, Incarnation, Instance,
+    InstanceId, InstanceKey, InvalidField, Registration, Revision, ServiceName,
 };
 use crate::proto::registry::v1 as proto;
 
@@ -102,6 +102,7 @@ impl TryFrom<proto::HealthCheck> for HealthCheck {
             return Err(InvalidField::new("attempts", allowed));
         }
         Ok(Self {
+            mode: message.mode().into(),
             service: message.service,
             interval: duration("interval", message.interval, Self::INTERVAL, default.interval)?,
             timeout: duration("timeout", message.timeout, Self::TIMEOUT, default.timeout)?,
@@ -112,6 +113,7 @@ impl TryFrom<proto::HealthCheck> for HealthCheck {
                 Self::DEREGISTER_AFTER,
                 default.deregister_after,
             )?,
+            ttl: duration("ttl", message.ttl, Self::TTL, default.ttl)?,
         })
     }
 }
@@ -186,10 +188,13 @@ impl From<&Registration> for proto::Instance {
                 timeout: duration_message(check.timeout),
                 attempts: check.attempts,
                 deregister_after: duration_message(check.deregister_after),
+                mode: proto::HealthCheckMode::from(check.mode).into(),
+                ttl: duration_message(check.ttl),
             }),
             incarnation: 0,
             revision: 0,
             health: None,
+            registrant: String::new(),
         }
     }
 }
@@ -200,6 +205,7 @@ impl From<&Instance> for proto::Instance {
             incarnation: instance.incarnation.0,
             revision: instance.revision.0,
             health: Some((&instance.health).into()),
+            registrant: instance.registrant.map(|ip| ip.to_string()).unwrap_or_default(),
             ..(&*instance.registration).into()
         }
     }
@@ -230,6 +236,7 @@ impl TryFrom<proto::Instance> for Instance {
             incarnation: Incarnation(message.incarnation),
             revision: Revision(message.revision),
             health: message.health.unwrap_or_default().into(),
+            registrant: message.registrant.parse().ok(),
         })
     }
 }
@@ -310,6 +317,11 @@ enum_pairs!(HealthState, proto::HealthState, unspecified = Unknown, {
     Draining = Draining,
 });
 
+enum_pairs!(HealthCheckMode, proto::HealthCheckMode, unspecified = Probe, {
+    Probe = Probe,
+    Lease = Lease,
+});
+
 enum_pairs!(HealthReason, proto::HealthReason, unspecified = NotProbed, {
     NotProbed = NotProbed,
     Serving = Serving,
@@ -321,6 +333,10 @@ enum_pairs!(HealthReason, proto::HealthReason, unspecified = NotProbed, {
     HealthNameUnknown = HealthNameUnknown,
     Error = Error,
     Draining = Draining,
+    TlsFailed = TlsFailed,
+    LeaseHeld = LeaseHeld,
+    LeaseExpired = LeaseExpired,
+    ProbeNotAllowed = ProbeNotAllowed,
 });
 
 enum_pairs!(Cause, proto::ChangeCause, {
@@ -331,4 +347,7 @@ enum_pairs!(Cause, proto::ChangeCause, {
     Drained = Drained,
     Deregistered = Deregistered,
     Evicted = Evicted,
+    LeaseExpired = LeaseExpired,
+    Braked = Braked,
+    Restored = Restored,
 });

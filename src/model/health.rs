@@ -1,13 +1,24 @@
-//! How an instance is probed, and what is known of its health.
+//! How the registry learns of an instance's health, and what it knows of it.
 
 use std::{
     ops::RangeInclusive,
     time::{Duration, SystemTime},
 };
 
-/// How the registry probes an instance.
+/// How the registry learns that an instance is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthCheckMode {
+    /// It probes it.
+    Probe,
+    /// The instance renews a lease.
+    Lease,
+}
+
+/// How the registry learns of an instance's health.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
+    /// Whether it is probed or holds a lease.
+    pub mode: HealthCheckMode,
     /// The name asked of the instance's health service; empty for the whole server.
     pub service: String,
     /// The time between two probes.
@@ -18,6 +29,8 @@ pub struct HealthCheck {
     pub attempts: u32,
     /// How long an instance may be unreachable before it is evicted.
     pub deregister_after: Duration,
+    /// How long a lease lasts after each renewal.
+    pub ttl: Duration,
 }
 
 impl HealthCheck {
@@ -31,16 +44,20 @@ impl HealthCheck {
     pub const ATTEMPTS: RangeInclusive<u32> = 1..=20;
     /// From a test's patience to a holiday's.
     pub const DEREGISTER_AFTER: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+    /// Below it, one late renewal hides an instance; above it, nobody would call the view fresh.
+    pub const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 }
 
 impl Default for HealthCheck {
     fn default() -> Self {
         Self {
+            mode: HealthCheckMode::Probe,
             service: String::new(),
             interval: Duration::from_secs(3),
             timeout: Duration::from_secs(3),
             attempts: 3,
             deregister_after: Duration::from_secs(24 * 3600),
+            ttl: Duration::from_secs(15),
         }
     }
 }
@@ -58,7 +75,7 @@ pub struct Health {
     pub detail: String,
     /// Whether the last probe was silent though the state still stands.
     pub suspect: bool,
-    /// Whether a probe has confirmed the state since the registry started.
+    /// Whether a probe or a renewal has confirmed the state since the registry started.
     pub verified: bool,
 }
 
@@ -114,4 +131,12 @@ pub enum HealthReason {
     Error,
     /// A drain was asked for.
     Draining,
+    /// The TLS handshake failed.
+    TlsFailed,
+    /// The instance holds a lease.
+    LeaseHeld,
+    /// The lease was not renewed in time.
+    LeaseExpired,
+    /// The address leads to a host that the registrant may not have probed.
+    ProbeNotAllowed,
 }

@@ -11,9 +11,10 @@ use crate::{
     model::{Address, Instance},
     proto::registry::v1::{
         self as proto, AcknowledgeRevisionRequest, AcknowledgeRevisionResponse, DeregisterRequest, DeregisterResponse,
-        GetInstanceRequest, GetInstanceResponse, ListChangesRequest, ListChangesResponse, ListInstancesRequest,
-        ListInstancesResponse, ListServicesRequest, ListServicesResponse, RegisterRequest, RegisterResponse,
-        WatchServicesRequest, WatchServicesResponse,
+        GetInstanceRequest, GetInstanceResponse, GetStatusRequest, GetStatusResponse, ListChangesRequest,
+        ListChangesResponse, ListInstancesRequest, ListInstancesResponse, ListServicesRequest, ListServicesResponse,
+        RegisterRequest, RegisterResponse, RenewLeaseRequest, RenewLeaseResponse, WatchChangesRequest,
+        WatchChangesResponse, WatchServicesRequest, WatchServicesResponse,
         registry_server::{Registry, RegistryServer},
     },
 };
@@ -244,6 +245,23 @@ impl Registry for Scripted {
     }
 
     async fn list_changes(&self, _: Request<ListChangesRequest>) -> Result<Response<ListChangesResponse>, Status> {
+        not_scripted()
+    }
+
+    async fn renew_lease(&self, _: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
+        not_scripted()
+    }
+
+    type WatchChangesStream = Messages<WatchChangesResponse>;
+
+    async fn watch_changes(
+        &self,
+        _: Request<WatchChangesRequest>,
+    ) -> Result<Response<Self::WatchChangesStream>, Status> {
+        not_scripted()
+    }
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         not_scripted()
     }
 }

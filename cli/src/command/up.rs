@@ -9,6 +9,7 @@ use homeroom::{
     shutdown::{self, Shutdown},
     telemetry::{self, Origin},
 };
+use registry::RegistryConfig;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{args::Up, failure::Failure, output::Output};
@@ -47,7 +48,11 @@ pub async fn run(up: &Up, output: &Output) -> Result<(), Failure> {
         service: config(listen),
         data_dir: up.data_dir.join(name),
     };
-    let mut registry = Running::start("registry", |stop| registry::run(config(registry_at), registry, stop));
+    let registry_config = RegistryConfig {
+        storing: storing(registry_at, "registry"),
+        settings: registry::Settings::default(),
+    };
+    let mut registry = Running::start("registry", |stop| registry::run(registry_config, registry, stop));
     let mut log = Running::start("log", |stop| logsvc::run(storing(log_at, "log"), log, stop));
     let mut grades = Running::start("grades", |stop| grades::run(storing(grades_at, "grades"), grades, stop));
 

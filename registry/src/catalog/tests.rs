@@ -30,9 +30,10 @@ fn requiring(service: &str, required: &[&str]) -> Registration {
 
 fn register(catalog: &mut Catalog, registration: Registration, renews: Option<Incarnation>) -> Result<Applied, Error> {
     let command = Command::Register {
-        registration,
+        registration: Arc::new(registration),
         renews,
         actor: "peer".into(),
+        registrant: None,
     };
     catalog.apply(command, at(0))
 }

@@ -55,6 +55,7 @@ pub(super) fn services(request: &ListServicesRequest, state: &State) -> Result<L
         next_page_token: page.next_token(services.last().filter(|_| more).map(|last| last.service.clone())),
         services,
         revision: state.catalog.revision().0,
+        epoch: state.catalog.epoch().0,
     })
 }
 
@@ -89,6 +90,7 @@ pub(super) fn instances(request: &ListInstancesRequest, state: &State) -> Result
         next_page_token: page.next_token(last.map(|last| format!("{}/{}", last.service, last.id))),
         instances,
         revision: state.catalog.revision().0,
+        epoch: state.catalog.epoch().0,
     })
 }
 

@@ -34,9 +34,10 @@ fn registration(service: &str, id: &str, zone: &str) -> Registration {
 
 fn register(store: &Store, registration: Registration) {
     let command = Command::Register {
-        registration,
+        registration: Arc::new(registration),
         renews: None,
         actor: "test".into(),
+        registrant: None,
     };
     store.apply(command).expect("accepted");
 }

@@ -15,9 +15,10 @@ fn store() -> Store {
             ..Default::default()
         });
         let command = Command::Register {
-            registration: registration.expect("a valid registration"),
+            registration: std::sync::Arc::new(registration.expect("a valid registration")),
             renews: None,
             actor: "test".into(),
+            registrant: None,
         };
         store.apply(command).expect("accepted");
     }
