@@ -13,7 +13,7 @@ use homeroom::{
 #[derive(Debug, Parser)]
 enum Args {
     /// The registry
-    Registry(registry::Args),
+    Registry(Box<registry::Args>),
     /// Log
     Log(logsvc::Args),
     /// Grades
