@@ -1,5 +1,6 @@
 //! The wire: decodes requests, asks the engine, encodes answers.
 
+mod limits;
 mod list;
 
 use std::{collections::BTreeSet, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
@@ -26,7 +27,7 @@ use crate::{
     engine::Engine,
     error::Error,
     store::State,
-    watch::{self, SERVICES_MAX, Scope, WatchId},
+    watch::{self, Scope, WatchId},
 };
 
 const VERIFY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
@@ -103,6 +104,7 @@ impl Registry for Api {
         let instance = request
             .instance
             .ok_or_else(|| InvalidField::new("instance", "must be given"))?;
+        limits::instance(&instance, &self.engine.limits)?;
         let registration = Registration::try_from(instance).map_err(|error| error.within("instance"))?;
         let patience = not_negative(
             "verify_timeout",
@@ -262,9 +264,7 @@ impl Registry for Api {
 
 impl Api {
     fn scope(&self, request: WatchServicesRequest) -> Result<Scope, Error> {
-        if request.services.len() > SERVICES_MAX {
-            return Err(InvalidField::new("services", format!("must be at most {SERVICES_MAX} names")).into());
-        }
+        limits::names(&request.services, &self.engine.limits)?;
         let Some(instance) = request.for_instance else {
             let names = request.services.iter().enumerate();
             let names = names.map(|(n, name)| ServiceName::parse(&format!("services[{n}]"), name));
