@@ -1,9 +1,17 @@
 //! The wire: decodes requests, asks the engine, encodes answers.
 
+mod changes;
 mod limits;
 mod list;
+mod status;
 
-use std::{collections::BTreeSet, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{Stream, StreamExt};
 use homeroom::{
@@ -242,13 +250,16 @@ impl Registry for Api {
 
     async fn watch_changes(
         &self,
-        _: Request<WatchChangesRequest>,
+        request: Request<WatchChangesRequest>,
     ) -> Result<Response<Self::WatchChangesStream>, Status> {
-        Err(Error::Unsupported("WatchChanges").into())
+        let messages = changes::messages(&self.engine, &request.into_inner(), self.shutdown.clone())?;
+        Ok(Response::new(Box::pin(
+            messages.map(|message| message.map_err(Into::into)),
+        )))
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        Err(Error::Unsupported("GetStatus").into())
+        Ok(Response::new(status::status(&self.engine, SystemTime::now())))
     }
 
     async fn list_changes(
