@@ -1,8 +1,17 @@
 //! The wire: decodes requests, asks the engine, encodes answers.
 
+mod changes;
+mod limits;
 mod list;
+mod status;
 
-use std::{collections::BTreeSet, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{Stream, StreamExt};
 use homeroom::{
@@ -26,7 +35,7 @@ use crate::{
     engine::Engine,
     error::Error,
     store::State,
-    watch::{self, SERVICES_MAX, Scope, WatchId},
+    watch::{self, Scope, WatchId},
 };
 
 const VERIFY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
@@ -103,6 +112,7 @@ impl Registry for Api {
         let instance = request
             .instance
             .ok_or_else(|| InvalidField::new("instance", "must be given"))?;
+        limits::instance(&instance, &self.engine.limits)?;
         let registration = Registration::try_from(instance).map_err(|error| error.within("instance"))?;
         let patience = not_negative(
             "verify_timeout",
@@ -240,13 +250,16 @@ impl Registry for Api {
 
     async fn watch_changes(
         &self,
-        _: Request<WatchChangesRequest>,
+        request: Request<WatchChangesRequest>,
     ) -> Result<Response<Self::WatchChangesStream>, Status> {
-        Err(Error::Unsupported("WatchChanges").into())
+        let messages = changes::messages(&self.engine, &request.into_inner(), self.shutdown.clone())?;
+        Ok(Response::new(Box::pin(
+            messages.map(|message| message.map_err(Into::into)),
+        )))
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        Err(Error::Unsupported("GetStatus").into())
+        Ok(Response::new(status::status(&self.engine, SystemTime::now())))
     }
 
     async fn list_changes(
@@ -262,9 +275,7 @@ impl Registry for Api {
 
 impl Api {
     fn scope(&self, request: WatchServicesRequest) -> Result<Scope, Error> {
-        if request.services.len() > SERVICES_MAX {
-            return Err(InvalidField::new("services", format!("must be at most {SERVICES_MAX} names")).into());
-        }
+        limits::names(&request.services, &self.engine.limits)?;
         let Some(instance) = request.for_instance else {
             let names = request.services.iter().enumerate();
             let names = names.map(|(n, name)| ServiceName::parse(&format!("services[{n}]"), name));

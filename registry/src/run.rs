@@ -12,7 +12,9 @@ use crate::{config::RegistryConfig, engine::Engine, grpc::Api, store::Store};
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: RegistryConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
-    let engine = Engine::new(Store::new(SystemTime::now()));
+    let settings = &config.settings;
+    let store = Store::with_limits(SystemTime::now(), &settings.limits);
+    let engine = Engine::new(store, settings);
     let prober = engine.prober.clone();
     Service::new("registry")
         .unregistered()

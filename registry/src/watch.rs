@@ -22,17 +22,13 @@ pub use self::{
     scope::Scope,
     stream::{Request, messages},
 };
-use crate::error::Error;
+use crate::{config::Limits, error::Error};
 
-/// How many watches may be open: at some 4 KiB each, 80 MiB. One that does not read takes eight bytes an instance of its
-/// view besides, and the one message that the transport holds for it.
-pub const WATCHERS_MAX: usize = 20_000;
-/// How many services one watch may name: more is better watched as all.
-pub const SERVICES_MAX: usize = 1_000;
-
-/// The open watches.
-#[derive(Debug, Default)]
+/// The open watches. One that does not read takes eight bytes an instance of its view besides what it is itself, and the
+/// one message that the transport holds for it.
+#[derive(Debug)]
 pub struct Watches {
+    limit: usize,
     /// Guards the map only; never held while something is awaited.
     open: Mutex<Open>,
     /// Told whenever a watcher acknowledges or goes.
@@ -115,15 +111,49 @@ impl Drop for Guard {
     }
 }
 
+/// How many watches are open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WatchCounts {
+    /// All of them.
+    pub open: usize,
+    /// Those that acknowledge revisions.
+    pub acknowledging: usize,
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        Self::new(Limits::default().watchers)
+    }
+}
+
 impl Watches {
+    /// No watches yet, and at most this many.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            open: Mutex::default(),
+            progress: Notify::new(),
+        }
+    }
+
+    /// How many watches are open.
+    pub fn counts(&self) -> WatchCounts {
+        let open = self.lock();
+        let acknowledging = |watch: &&Watch| watch.acknowledged.is_some();
+        WatchCounts {
+            open: open.watches.len(),
+            acknowledging: open.watches.values().filter(acknowledging).count(),
+        }
+    }
+
     /// Opens a watch. A watcher that says that it acknowledges is waited for from now on, another one once it has.
     ///
     /// # Errors
     /// [`Error::TooManyWatchers`].
     pub fn open(self: &Arc<Self>, epoch: Epoch, scope: Scope, acknowledges: bool) -> Result<Guard, Error> {
         let mut open = self.lock();
-        if open.watches.len() >= WATCHERS_MAX {
-            return Err(Error::TooManyWatchers);
+        if open.watches.len() >= self.limit {
+            return Err(Error::TooManyWatchers { limit: self.limit });
         }
         open.last_id += 1;
         let id = WatchId {

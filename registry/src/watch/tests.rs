@@ -336,10 +336,15 @@ async fn removals_too_many_for_one_message_come_in_parts() {
 
 #[tokio::test]
 async fn watchers_are_limited() {
-    let watches: Arc<Watches> = Arc::default();
-    let mut guards: Vec<_> = (0..WATCHERS_MAX).map(|_| open(&watches, &[], false)).collect();
+    let watches = Arc::new(Watches::new(3));
+    let mut guards: Vec<_> = (0..3).map(|n| open(&watches, &[], n == 0)).collect();
+    let counts = WatchCounts {
+        open: 3,
+        acknowledging: 1,
+    };
+    assert_eq!(watches.counts(), counts);
     let refused = watches.open(EPOCH, Scope::services(named(&[]), false), false);
-    assert_eq!(refused.map(|_| ()), Err(Error::TooManyWatchers));
+    assert_eq!(refused.map(|_| ()), Err(Error::TooManyWatchers { limit: 3 }));
     guards.pop();
     open(&watches, &[], false);
 }
