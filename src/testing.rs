@@ -2,6 +2,7 @@
 //!
 //! Behind the feature `testing`. Whatever waits here waits for an event, for at most ten seconds, and panics after that.
 
+mod exposition;
 mod registry;
 
 use std::{fmt, net::SocketAddr, pin::Pin, time::Duration};
@@ -15,10 +16,11 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, metadata::MetadataMap, service::Routes};
 
+pub use self::exposition::{Exposition, Family, Reply, Sample, http1, scrape};
 pub use self::registry::{ScriptedRegistry, Source, Stage, instance, patch, registered, snapshot};
 use crate::{
     balance::Channel,
-    listener::{self, Limits, Peer},
+    listener::{self, Limits, Peer, Served},
     model::Address,
     proto::health::v1::{
         HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
@@ -112,11 +114,11 @@ impl Server {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start_on(listener: TcpListener, routes: Routes, limits: Limits, grace: Duration) -> Self {
+    pub fn start_on(listener: TcpListener, served: impl Into<Served>, limits: Limits, grace: Duration) -> Self {
         let address = listener.local_addr().expect("the socket is bound").into();
         let shutdown = Shutdown::new();
         let grace = async move { sleep(grace).await };
-        let serve = listener::serve(listener, routes, limits, shutdown.clone(), grace);
+        let serve = listener::serve(listener, served.into(), limits, shutdown.clone(), grace);
         Self {
             address,
             shutdown,
