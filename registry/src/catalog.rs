@@ -94,6 +94,12 @@ impl Catalog {
         }
     }
 
+    /// Begins another history, which no earlier one is continued by. Revisions go on, so that they stay comparable for
+    /// those who know both.
+    pub fn begin_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+    }
+
     /// The history that this catalog's revisions belong to.
     pub fn epoch(&self) -> Epoch {
         self.epoch

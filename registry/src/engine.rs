@@ -105,7 +105,8 @@ impl Engine {
             let hidden_before = |change: &Change| change.before.as_ref().is_some_and(|before| !before.is_serving());
             if !applied.changes.iter().any(hidden_before) {
                 let service = &departure.key.service;
-                drained = self.watches.applied(service, instance.revision, patience).await;
+                let position = (instance.revision, self.store.read(|state| state.catalog.epoch()));
+                drained = self.watches.applied(service, position, patience).await;
             }
         }
         let removed = self.store.apply(Command::Deregister(departure));
