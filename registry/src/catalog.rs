@@ -100,6 +100,12 @@ impl Catalog {
         self
     }
 
+    /// Begins another history, which no earlier one is continued by. Revisions go on, so that they stay comparable for
+    /// those who know both.
+    pub fn begin_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+    }
+
     /// The history that this catalog's revisions belong to.
     pub fn epoch(&self) -> Epoch {
         self.epoch

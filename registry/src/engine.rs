@@ -38,12 +38,12 @@ pub struct Engine {
 impl Engine {
     /// An engine over a store; its probes work while [`Prober::run`] does.
     pub fn new(store: Store, settings: &Settings) -> Self {
-        let store = Arc::new(store);
+        let (store, start_time) = (Arc::new(store), SystemTime::now());
         Self {
             prober: Arc::new(Prober::new(store.clone())),
-            watches: Arc::new(Watches::new(settings.limits.watchers)),
+            watches: Arc::new(Watches::new(settings.limits.watchers, start_time)),
             limits: Arc::new(settings.limits.clone()),
-            start_time: SystemTime::now(),
+            start_time,
             store,
         }
     }
@@ -116,7 +116,8 @@ impl Engine {
             let hidden_before = |change: &Change| change.before.as_ref().is_some_and(|before| !before.is_serving());
             if !applied.changes.iter().any(hidden_before) {
                 let service = &departure.key.service;
-                drained = self.watches.applied(service, instance.revision, patience).await;
+                let position = (instance.revision, self.store.read(|state| state.catalog.epoch()));
+                drained = self.watches.applied(service, position, patience).await;
             }
         }
         let removed = self.store.apply(Command::Deregister(departure));

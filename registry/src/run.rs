@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use homeroom::{Service, proto::registry::v1::registry_server::RegistryServer, server::ServeError, shutdown::Shutdown};
+use homeroom::{Service, server::ServeError, shutdown::Shutdown};
 use tokio::net::TcpListener;
 
-use crate::{config::RegistryConfig, engine::Engine, grpc::Api, store::Store};
+use crate::{config::RegistryConfig, engine::Engine, grpc, store::Store};
 
 /// Serves the registry until `shutdown`.
 ///
@@ -16,10 +16,15 @@ pub async fn run(config: RegistryConfig, listener: TcpListener, shutdown: Shutdo
     let store = Store::with_limits(SystemTime::now(), &settings.limits);
     let engine = Engine::new(store, settings);
     let prober = engine.prober.clone();
+    let (feeds, stopping) = (engine.store.feeds().clone(), shutdown.clone());
     Service::new("registry")
         .unregistered()
         .alongside(async move { prober.run().await })
-        .add_service(RegistryServer::new(Api::new(engine, shutdown.clone())))
+        .alongside(async move {
+            stopping.cancelled().await;
+            feeds.close();
+        })
+        .add_service(grpc::server(engine, shutdown.clone()))
         .run(&config.storing.service, listener, shutdown)
         .await
 }

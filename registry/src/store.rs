@@ -16,6 +16,7 @@ use crate::{
     config::Limits,
     error::Error,
     history::{CHANGES_BYTES_MAX, History},
+    watch::Feeds,
 };
 
 /// The catalog with its history.
@@ -25,6 +26,7 @@ pub struct Store {
     /// command or one read takes, never while something is awaited.
     state: Mutex<State>,
     published: watch::Sender<Revision>,
+    feeds: Arc<Feeds>,
 }
 
 /// What a reader sees: both at the same revision.
@@ -56,6 +58,7 @@ impl Store {
         Self {
             state: Mutex::new(state),
             published: watch::Sender::new(Revision::default()),
+            feeds: Arc::default(),
         }
     }
 
@@ -66,14 +69,33 @@ impl Store {
     pub fn apply(&self, command: Command) -> Result<Applied, Error> {
         let mut state = self.lock();
         let applied = state.catalog.apply(command, SystemTime::now())?;
-        for change in &applied.changes {
-            state.history.push(Arc::new(change.clone()));
+        let changes: Vec<_> = applied.changes.iter().cloned().map(Arc::new).collect();
+        for change in &changes {
+            state.history.push(change.clone());
         }
         // Published under the lock, so that revisions are published in order.
         let revision = state.catalog.revision();
         self.published
             .send_if_modified(|published| std::mem::replace(published, revision) != revision);
+        let woken = self.feeds.publish(&state, &changes);
+        drop(state);
+        woken.wake();
         Ok(applied)
+    }
+
+    /// Begins another epoch, as a store does that could not keep what it has published.
+    #[cfg(test)]
+    pub(crate) fn begin_epoch(&self, epoch: Epoch) {
+        let mut state = self.lock();
+        state.catalog.begin_epoch(epoch);
+        let woken = self.feeds.publish(&state, &[]);
+        drop(state);
+        woken.wake();
+    }
+
+    /// The views that somebody watches.
+    pub fn feeds(&self) -> &Arc<Feeds> {
+        &self.feeds
     }
 
     /// Reads the state as one revision shows it.

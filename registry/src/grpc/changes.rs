@@ -159,7 +159,7 @@ pub(super) fn messages(
     let position = (request.epoch != 0).then_some((Revision(request.revision), Epoch(request.epoch)));
     let store = engine.store.clone();
     let epoch = store.read(|state| state.catalog.epoch());
-    let guard = engine.watches.open(epoch, filter.scope(), false)?;
+    let guard = engine.watches.open(&filter.scope(), false)?;
     let reader = Reader {
         revisions: store.revisions(),
         cursor: store.read(|state| Cursor::new(filter, position, state)),

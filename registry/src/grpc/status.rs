@@ -106,7 +106,7 @@ mod tests {
         let observed = Command::Observe { registration, health };
         engine.store.apply(observed).expect("never refused");
         let scope = || Scope::services([].into(), false);
-        let open = |acknowledges| engine.watches.open(model::Epoch(1), scope(), acknowledges);
+        let open = |acknowledges| engine.watches.open(&scope(), acknowledges);
         let _guards = (open(true).expect("room"), open(false).expect("room"));
 
         let now = engine.start_time + Duration::from_secs(5);
