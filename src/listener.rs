@@ -96,6 +96,9 @@ impl Default for Limits {
 const BACKLOG: u32 = 4_096;
 /// How long to wait when accepting fails for lack of descriptors or memory: calls that end free them.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a peer whose first words are on their way when the server stops may take: it may already have sent a call
+/// behind them, which would be lost without a word.
+const LATE_GREETING_MAX: Duration = Duration::from_millis(500);
 /// `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` (RFC 9113, section 3.4). What is read instead of it is refused by hyper.
 const PREFACE_BYTES: usize = 24;
 /// Flow-control windows: 1 MiB a stream, 2 MiB a connection, so that one call does not fill a fast link's delay.
@@ -220,6 +223,10 @@ impl Server {
         let mut connection = std::pin::pin!(self.http2().serve_connection(io, service));
         let mut handshake = std::pin::pin!(timeout(self.limits.handshake_timeout, greeted));
         let mut idle = std::pin::pin!(idle(calls.subscribe(), self.limits.idle_timeout));
+        let mut too_late = std::pin::pin!(async {
+            self.shutdown.cancelled().await;
+            sleep(LATE_GREETING_MAX).await;
+        });
         let (mut greeting, mut closing) = (true, false);
         loop {
             tokio::select! {
@@ -230,11 +237,8 @@ impl Server {
                     }
                     greeting = false;
                 }
-                () = self.shutdown.cancelled(), if !closing => {
-                    // Nothing was asked on it yet, so nothing is lost.
-                    if greeting {
-                        return;
-                    }
+                () = &mut too_late, if greeting => return,
+                () = self.shutdown.cancelled(), if !closing && !greeting => {
                     closing = true;
                     connection.as_mut().graceful_shutdown();
                 }

@@ -1,7 +1,6 @@
 //! One address that calls go to: its connection, its load, and whether it is to be left alone for a while.
 
 use std::{
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -9,12 +8,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout};
+use tonic::{Code, body::Body};
 
+use super::connection_lost;
 use crate::{
     backoff::Backoff,
     model::{Address, Revision},
-    transport::{ConnectError, Connection},
+    transport::{ConnectError, Connection, describe},
 };
 
 /// How long a dial may take: a host that needs longer is no better than one that is away.
@@ -74,13 +76,14 @@ impl Endpoint {
         ejection.until.is_some_and(|until| now < until)
     }
 
+    /// The connection that is open.
+    pub(super) fn open(&self) -> Option<Connection> {
+        let connection = self.connection.try_lock().ok()?;
+        connection.as_ref().filter(|open| !open.is_closed()).cloned()
+    }
+
     /// The open connection, or a new one. Cancel safe.
     pub(super) async fn connection(self: &Arc<Self>) -> Result<Connection, ConnectError> {
-        if let Ok(connection) = self.connection.try_lock()
-            && let Some(open) = connection.as_ref().filter(|open| !open.is_closed())
-        {
-            return Ok(open.clone());
-        }
         let endpoint = self.clone();
         // Not tied to the call, which may have less time than a dial: a host that is silent must be found out. It ends
         // by the time-out of the dial.
@@ -99,7 +102,7 @@ impl Endpoint {
         if let Some(cause) = self.failed_since(asked) {
             return Err(ConnectError::Silent(cause));
         }
-        match Connection::open(&self.address, CONNECT_TIMEOUT).await {
+        match self.dial().await {
             Ok(open) => {
                 self.recovered();
                 Ok(connection.insert(open).clone())
@@ -109,6 +112,17 @@ impl Endpoint {
                 Err(error)
             }
         }
+    }
+
+    async fn dial(&self) -> Result<Connection, ConnectError> {
+        let dial = async {
+            let connection = Connection::open(&self.address, CONNECT_TIMEOUT).await?;
+            connection.greeted().await?;
+            Ok(connection)
+        };
+        timeout(CONNECT_TIMEOUT, dial)
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::Silent(format!("no answer in {CONNECT_TIMEOUT:?}"))))
     }
 
     /// Lets the next call dial. A dial that is under way is new enough.
@@ -161,6 +175,10 @@ impl Outstanding {
         endpoint.outstanding.fetch_add(1, Ordering::Relaxed);
         Self(endpoint.clone())
     }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.0.address
+    }
 }
 
 impl Drop for Outstanding {
@@ -169,19 +187,29 @@ impl Drop for Outstanding {
     }
 }
 
-/// A response body that keeps its call outstanding.
-pub(super) fn counted(body: tonic::body::Body, outstanding: Outstanding) -> tonic::body::Body {
-    use http_body_util::BodyExt;
-    tonic::body::Body::new(Pin::new(Box::new(body)).map_frame(move |frame| {
+/// A response body that keeps its call outstanding, and whose failure says what was lost.
+pub(super) fn counted(body: Body, outstanding: Outstanding) -> Body {
+    let address = outstanding.address().clone();
+    let body = body.map_frame(move |frame| {
         let _until_the_body_is_dropped = &outstanding;
         frame
+    });
+    // A fault of the connection has no code: whatever else fails has.
+    Body::new(body.map_err(move |error| match error.code() {
+        Code::Unknown => connection_lost(&address, &describe(&error)),
+        _ => error,
     }))
 }
 
 #[cfg(test)]
 mod tests {
+    use tonic::service::Routes;
+
     use super::*;
-    use crate::testing::{Port, skip};
+    use crate::{
+        listener::Limits,
+        testing::{Port, Server, skip, soon},
+    };
 
     fn silent() -> ConnectError {
         ConnectError::Silent("no answer".to_owned())
@@ -197,10 +225,11 @@ mod tests {
         skip(CONNECT_TIMEOUT / 2).await;
         endpoint.eject(&silent());
         drop(dial);
-        let _listener = port.listen();
+        let server = Server::start_on(port.listen(), Routes::default(), Limits::default(), CONNECT_TIMEOUT);
         let error = waiting.await.expect_err("the dial has failed");
         assert_eq!(error.to_string(), "no answer");
         endpoint.connection().await.expect("somebody listens now");
+        drop(server);
     }
 
     #[tokio::test(start_paused = true)]
@@ -221,5 +250,32 @@ mod tests {
         assert!(!endpoint.is_ejected(Revision(2), Instant::now() + EJECTION_MAX));
         endpoint.recovered();
         assert!(!endpoint.is_ejected(Revision(2), Instant::now()));
+    }
+
+    #[tokio::test]
+    async fn a_host_that_accepts_and_says_nothing_is_found_out() {
+        let port = Port::take();
+        let listener = port.listen();
+        let endpoint = Arc::new(Endpoint::new(port.address().into(), Revision(1)));
+        let dialling = tokio::spawn({
+            let endpoint = endpoint.clone();
+            async move { endpoint.connection().await }
+        });
+        let accepted = soon("a connection", listener.accept()).await.expect("a connection");
+        skip(CONNECT_TIMEOUT).await;
+        let error = soon("the end of the dial", dialling).await.expect("no panic");
+        assert!(matches!(error, Err(ConnectError::Silent(_))), "{error:?}");
+        assert!(endpoint.is_ejected(Revision(1), Instant::now()));
+        drop(accepted);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_dropped_before_anything_was_said_is_a_refusal() {
+        let port = Port::take();
+        let listener = port.listen();
+        let endpoint = Arc::new(Endpoint::new(port.address().into(), Revision(1)));
+        let hang_up = async { drop(soon("a connection", listener.accept()).await) };
+        let (error, ()) = tokio::join!(endpoint.connection(), hang_up);
+        assert!(matches!(error, Err(ConnectError::Refused(_))), "{error:?}");
     }
 }
