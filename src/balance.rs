@@ -185,7 +185,7 @@ impl Shared {
         let mut request = Outgoing::new(request).await?;
         let mut tries = Tries::default();
         loop {
-            let Some((outstanding, mut connection)) = self.endpoint(&mut tries, wait_until).await? else {
+            let Some((outstanding, connection)) = self.endpoint(&mut tries, wait_until).await? else {
                 continue;
             };
             let address = outstanding.address().clone();

@@ -4,6 +4,7 @@
 
 use std::{
     fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -135,10 +136,14 @@ enum Progress {
 /// An open connection. Clones share it; it closes when the last one is dropped and its calls have ended.
 #[derive(Clone)]
 pub struct Connection {
-    sender: http2::SendRequest<Body>,
+    sender: Arc<Sender>,
     authority: HeaderValue,
     progress: watch::Receiver<Progress>,
 }
+
+/// What hands requests to hyper; `None` once the connection is over. It is dropped then, whoever holds the connection:
+/// a request that is handed over in the moment in which the connection ends comes back with the last sender.
+type Sender = Mutex<Option<http2::SendRequest<Body>>>;
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,6 +177,8 @@ impl Connection {
             .await
             .map_err(|error| ConnectError::Refused(describe(&error)))?;
         let (progress, watched) = watch::channel(Progress::Dialled);
+        let sender = Arc::new(Mutex::new(Some(sender)));
+        let in_use = Arc::downgrade(&sender);
         // Detached: it ends by itself once every clone is dropped, or the peer hangs up.
         tokio::spawn(async move {
             let mut connection = std::pin::pin!(connection);
@@ -184,6 +191,7 @@ impl Connection {
                     (connection.await, greeting.ok())
                 }
             };
+            drop(in_use.upgrade().and_then(|sender| lock(&sender).take()));
             progress.send_replace(Progress::Over(End::judge(ended, greeting)));
         });
         Ok(Self {
@@ -216,23 +224,27 @@ impl Connection {
 
     /// Whether a new call would fail at once.
     pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        lock(&self.sender).as_ref().is_none_or(http2::SendRequest::is_closed)
     }
 
     /// Sends a request, and gives it back when it never left: then it is safe to send it elsewhere.
     ///
     /// # Errors
     /// [`SendError::Unsent`] with the request, [`SendError::Refused`], or the fault of the connection.
-    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Body>, SendError> {
+    pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, SendError> {
         let request = self.absolute(request);
-        let mut sent = std::pin::pin!(self.sender.try_send_request(request));
+        let sender = lock(&self.sender).clone();
+        let Some(mut sender) = sender else {
+            return Err(SendError::Unsent(Box::new(request)));
+        };
+        let mut sent = std::pin::pin!(sender.try_send_request(request));
+        drop(sender);
         let end = tokio::select! {
             biased;
             response = &mut sent => return received(response),
             end = ended(&self.progress) => end,
         };
-        // A response that came with the end is there by now. hyper forgets a request that it takes over in the moment in
-        // which its connection ends: nothing would ever come of that one.
+        // A response that came with the end is there by now, and a request that was handed over too late comes back.
         match timeout(RESPONSE_AFTER_END, sent).await {
             Ok(response) => received(response),
             Err(_) => Err(SendError::Ended(end)),
@@ -256,6 +268,11 @@ impl Connection {
         request.headers_mut().entry(header::USER_AGENT).or_insert(agent);
         request
     }
+}
+
+/// A panic elsewhere cannot leave an option in a bad state.
+fn lock(sender: &Sender) -> MutexGuard<'_, Option<http2::SendRequest<Body>>> {
+    sender.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a sent request came to.
@@ -359,7 +376,7 @@ impl Service<Request<Body>> for Connection {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut connection = self.clone();
+        let connection = self.clone();
         Box::pin(async move { connection.send(request).await.map_err(|error| Fault(error.to_string())) })
     }
 }
