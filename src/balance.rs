@@ -10,11 +10,12 @@
 
 mod budget;
 mod endpoint;
+mod latency;
 mod outgoing;
 mod pick;
+mod targets;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context as TaskContext, Poll},
     time::Duration,
@@ -30,12 +31,12 @@ use self::{
     budget::RetryBudget,
     endpoint::{Endpoint, Outstanding, counted},
     outgoing::Outgoing,
-    pick::{Candidate, pick},
+    targets::Targets,
 };
 use crate::{
     deadline::{deadline_exceeded, grpc_timeout},
-    discovery::{Discovery, View},
-    model::{Address, Registration, Revision},
+    discovery::Discovery,
+    model::Address,
     status::Refusal,
     telemetry::context::{Context, TRACEPARENT},
     transport::{ConnectError, Connection, SendError},
@@ -59,43 +60,43 @@ pub struct Channel {
 #[derive(Debug)]
 struct Shared {
     source: Source,
-    /// Guards the map only; never held while something is awaited.
-    endpoints: Mutex<HashMap<Address, Arc<Endpoint>>>,
+    /// Replaced when the view has changed; never held while something is awaited.
+    targets: Mutex<Arc<Targets>>,
     budget: Mutex<RetryBudget>,
 }
 
 /// Where the endpoints come from.
 #[derive(Debug)]
 enum Source {
-    Fixed(Address),
-    Discovered { service: String, discovery: Discovery },
-}
-
-/// An endpoint as the source names it.
-struct Target {
-    address: Address,
-    weight: u32,
-    revision: Revision,
+    Fixed,
+    Discovered {
+        service: String,
+        zone: String,
+        discovery: Discovery,
+    },
 }
 
 impl Channel {
     /// A channel to one address.
     pub fn fixed(address: Address) -> Self {
-        Self::new(Source::Fixed(address))
+        Self::new(Source::Fixed, Targets::fixed(address))
     }
 
-    /// A channel to the instances of `service` that `discovery` finds.
-    pub fn discovered(service: &str, discovery: Discovery) -> Self {
-        Self::new(Source::Discovered {
+    /// A channel to the instances of `service` that `discovery` finds, those in `zone` first: others are called only
+    /// while none of these can be. An empty zone makes no difference.
+    pub fn discovered(service: &str, zone: &str, discovery: Discovery) -> Self {
+        let source = Source::Discovered {
             service: service.to_owned(),
+            zone: zone.to_owned(),
             discovery,
-        })
+        };
+        Self::new(source, Targets::default())
     }
 
-    fn new(source: Source) -> Self {
+    fn new(source: Source, targets: Targets) -> Self {
         let shared = Shared {
             source,
-            endpoints: Mutex::default(),
+            targets: Mutex::new(Arc::new(targets)),
             budget: Mutex::new(RetryBudget::new(Instant::now())),
         };
         Self {
@@ -117,16 +118,18 @@ impl Channel {
 
     /// Gives up the connections that are open: further calls open new ones, running calls keep theirs.
     pub(crate) fn reconnect(&self) {
-        for endpoint in self.shared.lock().values() {
-            endpoint.forget_connection();
+        for target in self.shared.targets().all() {
+            target.endpoint.forget_connection();
         }
     }
 
     /// Ends when one of the connections that are open now ends; at once when there is none. Cancel safe.
     pub(crate) async fn disconnected(&self) {
-        let endpoints: Vec<_> = self.shared.lock().values().cloned().collect();
-        let ends = endpoints.iter().map(|endpoint| Box::pin(endpoint.disconnected()));
-        let ends: Vec<_> = ends.collect();
+        let targets = self.shared.targets();
+        let ends: Vec<_> = targets
+            .all()
+            .map(|target| Box::pin(target.endpoint.disconnected()))
+            .collect();
         if !ends.is_empty() {
             futures_util::future::select_all(ends).await;
         }
@@ -188,13 +191,18 @@ impl Shared {
             let Some((outstanding, connection)) = self.endpoint(&mut tries, wait_until).await? else {
                 continue;
             };
-            let address = outstanding.address().clone();
+            let endpoint = outstanding.endpoint().clone();
             let attempt = request.next().expect("only what can be sent again comes here again");
-            let (again, result) = match connection.send(attempt).await {
-                Ok(response) => (
-                    idempotent && is_unavailable(&response),
-                    Ok(response.map(|body| counted(body, outstanding))),
-                ),
+            let sent = Instant::now();
+            let (repeatable, result) = match connection.send(attempt).await {
+                Ok(response) => {
+                    let unavailable = is_unavailable(&response);
+                    endpoint.answered(sent, unavailable);
+                    (
+                        idempotent && unavailable,
+                        Ok(response.map(|body| counted(body, outstanding))),
+                    )
+                }
                 Err(SendError::Unsent(unsent)) if tries.resends < RESENDS_MAX => {
                     tries.resends += 1;
                     request.take_back(*unsent);
@@ -202,14 +210,14 @@ impl Shared {
                 }
                 Err(error) => (
                     idempotent || matches!(error, SendError::Refused(_)),
-                    Err(connection_lost(&address, &error)),
+                    Err(connection_lost(&endpoint.address, &error)),
                 ),
             };
-            let again = again && request.is_whole() && tries.failed.len() < RETRIES_MAX;
+            let again = repeatable && request.is_whole() && tries.failed.len() < RETRIES_MAX;
             if !again || !self.budget().withdraw(Instant::now()) {
                 return result;
             }
-            tries.failed.push(address);
+            tries.failed.push(endpoint.address.clone());
         }
     }
 
@@ -233,10 +241,7 @@ impl Shared {
         }
         match endpoint.connection().await {
             // While it was dialled it may have said goodbye to everybody but those who were not connected yet.
-            Ok(connection) => Ok(self
-                .source
-                .names(&endpoint.address)
-                .then_some((outstanding, connection))),
+            Ok(connection) => Ok(self.names(&endpoint).then_some((outstanding, connection))),
             Err(error) => {
                 tries.unreachable.push((endpoint.address.clone(), error));
                 Ok(None)
@@ -247,22 +252,30 @@ impl Shared {
     /// The endpoint for the next try: not one that this call found unreachable, and neither one where it failed nor an
     /// ejected one while there are others.
     fn pick(&self, tries: &Tries) -> Option<Arc<Endpoint>> {
-        let mut targets = self.source.targets();
-        targets.retain(|target| tries.unreachable.iter().all(|(address, _)| *address != target.address));
-        let now = Instant::now();
-        let all: Vec<_> = self.endpoints(&targets);
-        let fit = |(endpoint, target): &&(Arc<Endpoint>, &Target)| {
-            !endpoint.is_ejected(target.revision, now) && !tries.failed.contains(&target.address)
-        };
-        let fit: Vec<_> = all.iter().filter(fit).cloned().collect();
-        let eligible = if fit.is_empty() { all } else { fit };
-        let candidate = |(endpoint, target): &(Arc<Endpoint>, &Target)| Candidate {
-            weight: target.weight,
-            outstanding: endpoint.outstanding(),
-        };
-        let candidates: Vec<_> = eligible.iter().map(candidate).collect();
-        let picked = pick(&candidates, &mut fastrand::Rng::new())?;
-        Some(eligible[picked].0.clone())
+        let (targets, now, mut random) = (self.targets(), Instant::now(), fastrand::Rng::new());
+        let reachable = |address: &Address| tries.unreachable.iter().all(|(unreachable, _)| unreachable != address);
+        let picked = targets.pick(
+            |target| {
+                let address = &target.endpoint.address;
+                reachable(address) && !tries.failed.contains(address) && !target.is_ejected(now)
+            },
+            now,
+            &mut random,
+        );
+        let picked = picked.or_else(|| targets.pick(|target| reachable(&target.endpoint.address), now, &mut random));
+        picked.map(|target| target.endpoint.clone())
+    }
+
+    /// What the newest view names.
+    fn targets(&self) -> Arc<Targets> {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Source::Discovered { zone, discovery, .. } = &self.source {
+            let view = discovery.view();
+            if !targets.are_of(&view) {
+                *targets = Arc::new(Targets::of(view, zone, &targets));
+            }
+        }
+        targets.clone()
     }
 
     /// A panic elsewhere cannot leave two numbers in a bad state.
@@ -270,50 +283,20 @@ impl Shared {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn endpoints<'t>(&self, targets: &'t [Target]) -> Vec<(Arc<Endpoint>, &'t Target)> {
-        let mut endpoints = self.lock();
-        let endpoint = |target: &'t Target| {
-            let known = endpoints.entry(target.address.clone());
-            let endpoint = known.or_insert_with(|| Arc::new(Endpoint::new(target.address.clone(), target.revision)));
-            (endpoint.clone(), target)
-        };
-        let named: Vec<_> = targets.iter().map(endpoint).collect();
-        // What the source names no more, and no call uses, goes with its connection.
-        if endpoints.len() > named.len() {
-            endpoints.retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
-        }
-        named
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Address, Arc<Endpoint>>> {
-        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether the newest view still names an endpoint.
+    fn names(&self, endpoint: &Arc<Endpoint>) -> bool {
+        self.targets()
+            .all()
+            .any(|target| Arc::ptr_eq(&target.endpoint, endpoint))
     }
 
     /// Waits until the source names an endpoint.
     async fn some_endpoint(&self, wait_until: Instant) -> Result<(), Status> {
-        let Source::Discovered { service, discovery } = &self.source else {
+        let Source::Discovered { service, discovery, .. } = &self.source else {
             return Ok(());
         };
-        let some = discovery.wait_for(|view| !targets(view).is_empty());
+        let some = discovery.wait_for(|view| view.instances().any(|instance| instance.is_serving()));
         timeout_at(wait_until, some).await.map_err(|_| no_endpoint(service))
-    }
-}
-
-impl Source {
-    fn targets(&self) -> Vec<Target> {
-        match self {
-            Self::Fixed(address) => vec![Target {
-                address: address.clone(),
-                weight: Registration::WEIGHT_DEFAULT,
-                revision: Revision::default(),
-            }],
-            Self::Discovered { discovery, .. } => targets(&discovery.views().borrow()),
-        }
-    }
-
-    /// Whether an address is among the targets.
-    fn names(&self, address: &Address) -> bool {
-        self.targets().iter().any(|target| target.address == *address)
     }
 }
 
@@ -321,16 +304,6 @@ impl Source {
 fn is_unavailable(response: &Response<Body>) -> bool {
     let code = response.headers().get("grpc-status");
     code.is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Unavailable)
-}
-
-fn targets(view: &View) -> Vec<Target> {
-    let serving = view.instances().filter(|instance| instance.is_serving());
-    let target = |instance: &Arc<crate::model::Instance>| Target {
-        address: instance.registration.address.clone(),
-        weight: instance.registration.weight,
-        revision: instance.revision,
-    };
-    serving.map(target).collect()
 }
 
 fn no_endpoint(service: &str) -> Status {

@@ -12,7 +12,10 @@ use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
 use tonic::{Code, body::Body};
 
-use super::connection_lost;
+use super::{
+    connection_lost,
+    latency::{Estimate, Latency},
+};
 use crate::{
     backoff::Backoff,
     model::{Address, Revision},
@@ -25,14 +28,21 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const EJECTION_FIRST: Duration = Duration::from_millis(200);
 const EJECTION_MAX: Duration = Duration::from_secs(10);
 
+/// What the answer UNAVAILABLE counts for, at least, as a latency.
+const UNAVAILABLE_COSTS: Duration = Duration::from_secs(1);
+
 /// An address that calls go to.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) address: Address,
     outstanding: AtomicUsize,
-    /// Held while dialling, so that one dial serves all calls that wait for it. Taken before `ejection`.
-    connection: tokio::sync::Mutex<Option<Connection>>,
+    /// The connection that calls share, until it is over.
+    connection: Mutex<Option<Connection>>,
+    /// Held while dialling, so that one dial serves all calls that wait for it. Taken before the other locks, of which
+    /// nobody holds two.
+    dialling: tokio::sync::Mutex<()>,
     ejection: Mutex<Ejection>,
+    latency: Mutex<Latency>,
 }
 
 #[derive(Debug)]
@@ -51,14 +61,34 @@ impl Endpoint {
         Self {
             address,
             outstanding: AtomicUsize::new(0),
-            connection: tokio::sync::Mutex::new(None),
+            connection: Mutex::default(),
+            dialling: tokio::sync::Mutex::default(),
             ejection: Mutex::new(Ejection {
                 revision,
                 until: None,
                 backoff,
                 failed: None,
             }),
+            latency: Mutex::default(),
         }
+    }
+
+    /// Takes note of the time that an answer has taken to begin. Who turns calls away is quick with it, and must not be
+    /// preferred for that.
+    pub(super) fn answered(&self, sent: Instant, unavailable: bool) {
+        let now = Instant::now();
+        let least = if unavailable { UNAVAILABLE_COSTS } else { Duration::ZERO };
+        self.latency().record((now - sent).max(least), now);
+    }
+
+    /// How long it takes to answer, as far as that is known.
+    pub(super) fn estimate(&self, now: Instant) -> Option<Estimate> {
+        self.latency().estimate(now)
+    }
+
+    /// A panic elsewhere cannot leave two numbers in a bad state.
+    fn latency(&self) -> MutexGuard<'_, Latency> {
+        self.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn outstanding(&self) -> usize {
@@ -78,8 +108,7 @@ impl Endpoint {
 
     /// The connection that is open.
     pub(super) fn open(&self) -> Option<Connection> {
-        let connection = self.connection.try_lock().ok()?;
-        connection.as_ref().filter(|open| !open.is_closed()).cloned()
+        self.lock().as_ref().filter(|open| !open.is_closed()).cloned()
     }
 
     /// The open connection, or a new one. Cancel safe.
@@ -94,9 +123,9 @@ impl Endpoint {
 
     async fn open_or_dial(&self) -> Result<Connection, ConnectError> {
         let asked = Instant::now();
-        let mut connection = self.connection.lock().await;
-        if let Some(open) = connection.as_ref().filter(|open| !open.is_closed()) {
-            return Ok(open.clone());
+        let _dialling = self.dialling.lock().await;
+        if let Some(open) = self.open() {
+            return Ok(open);
         }
         // The dial that this call waited for has failed: so would another one.
         if let Some(cause) = self.failed_since(asked) {
@@ -105,7 +134,7 @@ impl Endpoint {
         match self.dial().await {
             Ok(open) => {
                 self.recovered();
-                Ok(connection.insert(open).clone())
+                Ok(self.lock().insert(open).clone())
             }
             Err(error) => {
                 self.eject(&error);
@@ -125,16 +154,14 @@ impl Endpoint {
             .unwrap_or_else(|_| Err(ConnectError::Silent(format!("no answer in {CONNECT_TIMEOUT:?}"))))
     }
 
-    /// Lets the next call dial. A dial that is under way is new enough.
+    /// Lets the next call dial.
     pub(super) fn forget_connection(&self) {
-        if let Ok(mut connection) = self.connection.try_lock() {
-            *connection = None;
-        }
+        *self.lock() = None;
     }
 
     /// Ends when the connection that is open now ends; at once when there is none. Cancel safe.
     pub(super) async fn disconnected(&self) {
-        let open = self.connection.lock().await.clone();
+        let open = self.lock().clone();
         if let Some(open) = open {
             open.ended().await;
         }
@@ -160,6 +187,11 @@ impl Endpoint {
         ejection.failed = None;
     }
 
+    /// A panic elsewhere cannot leave an option in a bad state.
+    fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A panic elsewhere cannot leave the few fields in a bad state.
     fn ejection(&self) -> MutexGuard<'_, Ejection> {
         self.ejection.lock().unwrap_or_else(PoisonError::into_inner)
@@ -176,8 +208,8 @@ impl Outstanding {
         Self(endpoint.clone())
     }
 
-    pub(super) fn address(&self) -> &Address {
-        &self.0.address
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
     }
 }
 
@@ -189,7 +221,7 @@ impl Drop for Outstanding {
 
 /// A response body that keeps its call outstanding, and whose failure says what was lost.
 pub(super) fn counted(body: Body, outstanding: Outstanding) -> Body {
-    let address = outstanding.address().clone();
+    let address = outstanding.endpoint().address.clone();
     let body = body.map_frame(move |frame| {
         let _until_the_body_is_dropped = &outstanding;
         frame
@@ -219,7 +251,7 @@ mod tests {
     async fn a_call_that_waited_for_a_dial_shares_its_failure_and_the_next_call_dials_again() {
         let port = Port::take();
         let endpoint = Arc::new(Endpoint::new(port.address().into(), Revision(1)));
-        let dial = endpoint.connection.lock().await;
+        let dial = endpoint.dialling.lock().await;
         let mut waiting = Box::pin(endpoint.open_or_dial());
         assert!(futures_util::FutureExt::now_or_never(waiting.as_mut()).is_none());
         skip(CONNECT_TIMEOUT / 2).await;

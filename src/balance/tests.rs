@@ -31,7 +31,7 @@ fn serve() -> (Server, HealthCalls) {
 
 fn discovered(registry: &ScriptedRegistry) -> Channel {
     let service = "grades".parse().expect("a service name");
-    Channel::discovered("grades", Discovery::start(registry.channel(), vec![service]))
+    Channel::discovered("grades", "", Discovery::start(registry.channel(), vec![service]))
 }
 
 /// A channel to instances at these addresses.
