@@ -107,6 +107,9 @@ impl Default for Limits {
 const BACKLOG: u32 = 4_096;
 /// How long to wait when accepting fails for lack of descriptors or memory: calls that end free them.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a peer whose first words are on their way when the server stops may take: it may already have sent a call
+/// behind them, which would be lost without a word.
+const LATE_GREETING_MAX: Duration = Duration::from_millis(500);
 /// Flow-control windows: 1 MiB a stream, 2 MiB a connection, so that one call does not fill a fast link's delay.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
@@ -215,9 +218,12 @@ impl Server {
         let Ok(peer) = stream.peer_addr() else {
             return;
         };
+        let too_late = async {
+            self.shutdown.cancelled().await;
+            sleep(LATE_GREETING_MAX).await;
+        };
         let told = tokio::select! {
-            // Nothing was asked on it yet, so nothing is lost.
-            () = self.shutdown.cancelled() => return,
+            () = too_late => return,
             told = timeout(self.limits.handshake_timeout, protocol::tell(stream)) => told,
         };
         match told {

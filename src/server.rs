@@ -198,7 +198,7 @@ impl Service {
             cause,
         };
         let listening = listener.local_addr().map_err(cause)?;
-        let mesh = Mesh::new(config.registry.clone());
+        let mesh = Mesh::of(config);
         let address = match &config.advertise {
             Some(address) => address.clone(),
             None => reachable(listening, &config.registry).await,
@@ -211,19 +211,20 @@ impl Service {
             origin: Some(origin.into()),
             trace: None,
         };
-        let registration = self.registration(address)?;
+        let registration = self.registration(address, &config.zone)?;
         context
             .scope(self.run_as(registration, mesh, config.grace, listener, shutdown))
             .await
     }
 
-    fn registration(&self, address: Address) -> Result<Option<Registration>, InvalidField> {
+    fn registration(&self, address: Address, zone: &str) -> Result<Option<Registration>, InvalidField> {
         if !self.registered {
             return Ok(None);
         }
         let message = proto::registry::v1::Instance {
             service: self.name.clone(),
             address: address.to_string(),
+            zone: zone.to_owned(),
             required_services: self.requires.clone(),
             ..Default::default()
         };
