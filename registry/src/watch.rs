@@ -142,6 +142,13 @@ impl Watches {
         })
     }
 
+    /// How many watches are open, and how many of them acknowledge.
+    pub fn count(&self) -> (usize, usize) {
+        let open = self.lock();
+        let acknowledging = open.watches.values().filter(|watch| watch.acknowledged.is_some());
+        (open.watches.len(), acknowledging.count())
+    }
+
     /// Notes that a watcher has applied a revision of the catalog, which is at `current`.
     ///
     /// # Errors
