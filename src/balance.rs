@@ -89,6 +89,13 @@ impl Channel {
         }
     }
 
+    /// Gives up the connections that are open: further calls open new ones, running calls keep theirs.
+    pub(crate) fn reconnect(&self) {
+        for endpoint in self.shared.lock().values() {
+            endpoint.forget_connection();
+        }
+    }
+
     /// Ends when one of the connections that are open now ends; at once when there is none. Cancel safe.
     pub(crate) async fn disconnected(&self) {
         let endpoints: Vec<_> = self.shared.lock().values().cloned().collect();

@@ -20,7 +20,7 @@ pub use self::exposition::{Exposition, Family, Reply, Sample, http1, scrape};
 pub use self::registry::{ScriptedRegistry, Source, Stage, instance, patch, registered, snapshot};
 use crate::{
     balance::Channel,
-    listener::{self, Limits, Served},
+    listener::{self, Limits, Peer, Served},
     model::Address,
     proto::health::v1::{
         HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
@@ -169,6 +169,8 @@ pub struct Call<Q, A> {
     pub metadata: MetadataMap,
     /// What the handler's task carries.
     pub context: Context,
+    /// Where it came from.
+    pub peer: Option<SocketAddr>,
     answer: oneshot::Sender<Result<A, Status>>,
 }
 
@@ -242,11 +244,12 @@ impl<Q, A> Method<Q, A> {
     /// What the test answers, or CANCELLED when it drops the call or is over.
     pub async fn call(&self, request: Request<Q>) -> Result<Response<A>, Status> {
         let (answer, answered) = oneshot::channel();
-        let (metadata, _, request) = request.into_parts();
+        let (metadata, extensions, request) = request.into_parts();
         let call = Call {
             request,
             metadata,
             context: Context::current(),
+            peer: extensions.get::<Peer>().map(|Peer(address)| *address),
             answer,
         };
         let over = |_| Status::cancelled("the test does not answer");

@@ -1,10 +1,24 @@
 //! The wire: decodes requests, asks the engine, encodes answers.
 
+mod changes;
+mod limits;
 mod list;
+mod ready;
+mod status;
+mod watch_body;
 
-use std::{collections::BTreeSet, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{
+    Stream, StreamExt,
+    stream::{self, Empty},
+};
 use homeroom::{
     listener::Peer,
     model::{self, Epoch, Incarnation, Instance, InstanceKey, InvalidField, Registration, Revision, ServiceName},
@@ -14,19 +28,23 @@ use homeroom::{
         GetInstanceRequest, GetInstanceResponse, GetStatusRequest, GetStatusResponse, ListChangesRequest,
         ListChangesResponse, ListInstancesRequest, ListInstancesResponse, ListServicesRequest, ListServicesResponse,
         RegisterRequest, RegisterResponse, RenewLeaseRequest, RenewLeaseResponse, WatchChangesRequest,
-        WatchChangesResponse, WatchServicesRequest, WatchServicesResponse, registry_server::Registry,
+        WatchChangesResponse, WatchServicesRequest, WatchServicesResponse,
+        registry_server::{Registry, RegistryServer},
     },
     shutdown::Shutdown,
 };
 use prost::Message;
 use tonic::{Request, Response, Status};
 
+pub use self::ready::ReadyAnswers;
+pub(crate) use self::status::status;
+use self::watch_body::WatchBody;
 use crate::{
     catalog::Departure,
     engine::Engine,
     error::Error,
     store::State,
-    watch::{self, SERVICES_MAX, Scope, WatchId},
+    watch::{self, Scope, WatchId, Watcher},
 };
 
 const VERIFY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
@@ -37,18 +55,17 @@ const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(5);
 const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
 
-/// The API over an engine.
+/// The server of the API over an engine. The streams of `WatchServices` end when the engine's feeds are closed, those of
+/// `WatchChanges` at `shutdown`.
+pub fn server(engine: Engine, shutdown: Shutdown) -> ReadyAnswers<RegistryServer<Api>> {
+    ReadyAnswers::new(RegistryServer::new(Api { engine, shutdown }))
+}
+
+/// The API over an engine. Some of its answers are made of bytes that are ready, which only [`server`] gives out.
 #[derive(Debug, Clone)]
 pub struct Api {
     engine: Engine,
     shutdown: Shutdown,
-}
-
-impl Api {
-    /// The API; its streams end at `shutdown`.
-    pub fn new(engine: Engine, shutdown: Shutdown) -> Self {
-        Self { engine, shutdown }
-    }
 }
 
 /// The host that makes a call.
@@ -103,6 +120,7 @@ impl Registry for Api {
         let instance = request
             .instance
             .ok_or_else(|| InvalidField::new("instance", "must be given"))?;
+        limits::instance(&instance, &self.engine.limits)?;
         let registration = Registration::try_from(instance).map_err(|error| error.within("instance"))?;
         let patience = not_negative(
             "verify_timeout",
@@ -147,11 +165,7 @@ impl Registry for Api {
         Ok(Response::new(DeregisterResponse {
             revision: revision.0,
             watchers: u32::try_from(drained.watchers).unwrap_or(u32::MAX),
-            late_watch_ids: drained
-                .late
-                .iter()
-                .map(|number| WatchId { epoch, number: *number }.to_string())
-                .collect(),
+            late_watch_ids: drained.late.iter().map(ToString::to_string).collect(),
             epoch: epoch.0,
         }))
     }
@@ -189,7 +203,7 @@ impl Registry for Api {
         ))
     }
 
-    type WatchServicesStream = Pin<Box<dyn Stream<Item = Result<WatchServicesResponse, Status>> + Send>>;
+    type WatchServicesStream = Empty<Result<WatchServicesResponse, Status>>;
 
     async fn watch_services(
         &self,
@@ -207,15 +221,8 @@ impl Registry for Api {
             acknowledges: request.acknowledges,
             scope: self.scope(request)?,
         };
-        let messages = watch::messages(
-            self.engine.store.clone(),
-            &self.engine.watches,
-            watch,
-            self.shutdown.clone(),
-        )?;
-        Ok(Response::new(Box::pin(
-            messages.map(|message| message.map_err(Into::into)),
-        )))
+        let watcher = Watcher::open(self.engine.store.clone(), &self.engine.watches, watch)?;
+        Ok(ready::answer(stream::empty(), WatchBody::new(watcher)))
     }
 
     async fn acknowledge_revision(
@@ -224,7 +231,7 @@ impl Registry for Api {
     ) -> Result<Response<AcknowledgeRevisionResponse>, Status> {
         let request = request.into_inner();
         let id = WatchId::parse(&request.watch_id).ok_or(Error::WatchNotFound(request.watch_id))?;
-        let current = |state: &State| (state.catalog.epoch(), state.catalog.revision());
+        let current = |state: &State| (state.catalog.revision(), state.catalog.epoch());
         let current = self.engine.store.read(current);
         self.engine
             .watches
@@ -240,13 +247,16 @@ impl Registry for Api {
 
     async fn watch_changes(
         &self,
-        _: Request<WatchChangesRequest>,
+        request: Request<WatchChangesRequest>,
     ) -> Result<Response<Self::WatchChangesStream>, Status> {
-        Err(Error::Unsupported("WatchChanges").into())
+        let messages = changes::messages(&self.engine, &request.into_inner(), self.shutdown.clone())?;
+        Ok(Response::new(Box::pin(
+            messages.map(|message| message.map_err(Into::into)),
+        )))
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        Err(Error::Unsupported("GetStatus").into())
+        Ok(Response::new(status(&self.engine, SystemTime::now())))
     }
 
     async fn list_changes(
@@ -262,9 +272,7 @@ impl Registry for Api {
 
 impl Api {
     fn scope(&self, request: WatchServicesRequest) -> Result<Scope, Error> {
-        if request.services.len() > SERVICES_MAX {
-            return Err(InvalidField::new("services", format!("must be at most {SERVICES_MAX} names")).into());
-        }
+        limits::names(&request.services, &self.engine.limits)?;
         let Some(instance) = request.for_instance else {
             let names = request.services.iter().enumerate();
             let names = names.map(|(n, name)| ServiceName::parse(&format!("services[{n}]"), name));

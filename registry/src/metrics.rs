@@ -1,6 +1,6 @@
 //! What the registry counts besides its calls. `docs/metrics.md` says what each is for.
 //!
-//! What happens is told to [`RegistryMetrics`] as it happens; what is so, is read when somebody looks.
+//! What happens is told to [`RegistryMetrics`] as it happens; what is so is read from the status when somebody looks.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -14,11 +14,10 @@ use homeroom::{
             registry::Unit,
         },
     },
-    model::HealthState,
-    proto::registry::v1::StoreState,
+    proto::registry::v1::{GetStatusResponse, HealthState, Store, StoreState},
 };
 
-use crate::{engine::Engine, store::State};
+use crate::config::Limits;
 
 /// The label of a kind of probe result.
 type ByResult = Family<[(&'static str, &'static str); 1], Counter>;
@@ -54,7 +53,7 @@ const STORE_STATES: [(StoreState, &str); 4] = [
     (StoreState::Failed, "failed"),
 ];
 
-/// What is told as it happens. All of it may be told under any lock but those that reading the sources takes.
+/// What is told as it happens. Telling takes no lock but that of the map of results.
 #[derive(Debug)]
 pub struct RegistryMetrics {
     probes: ByResult,
@@ -65,7 +64,18 @@ pub struct RegistryMetrics {
 
 impl RegistryMetrics {
     /// Adds these instruments to those of a service. To be called once for the same service.
-    pub fn new(metrics: &Metrics) -> Arc<Self> {
+    pub fn new(metrics: &Metrics, limits: &Limits) -> Arc<Self> {
+        let (instances, watchers) = (limits.instances, limits.watchers);
+        metrics.register_gauge(
+            "homeroom_registry_instances_max",
+            "How many instances may be registered",
+            move || instances,
+        );
+        metrics.register_gauge(
+            "homeroom_registry_watchers_max",
+            "How many watches may be open",
+            move || watchers,
+        );
         let histogram = || Histogram::new(Histogram::FAST);
         let told = Self {
             probes: ByResult::default(),
@@ -120,121 +130,84 @@ impl RegistryMetrics {
     }
 }
 
-/// What the brake does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Brake {
-    /// Whether it is engaged for the whole catalog.
-    pub engaged: bool,
-    /// How many services it is engaged for.
-    pub services: usize,
-    /// How many instances it keeps.
-    pub kept: usize,
-}
-
 /// What is read when somebody looks.
-pub struct Sources {
-    /// The catalog and its watchers.
-    pub engine: Engine,
-    /// What the brake does.
-    pub brake: Box<dyn Fn() -> Brake + Send + Sync>,
-    /// Whether registrations can be kept.
-    pub store: Box<dyn Fn() -> StoreState + Send + Sync>,
+struct StatusMetrics<F>(F);
+
+/// Tells the status as metrics from now on. To be called once for the same service.
+pub fn tell_status(metrics: &Metrics, status: impl Fn() -> GetStatusResponse + Send + Sync + 'static) {
+    metrics.register(|registry| registry.register_collector(Box::new(StatusMetrics(status))));
 }
 
-impl fmt::Debug for Sources {
+impl<F> fmt::Debug for StatusMetrics<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources")
-            .field("engine", &self.engine)
-            .finish_non_exhaustive()
+        f.debug_struct("StatusMetrics").finish_non_exhaustive()
     }
 }
 
-impl Sources {
-    /// Reads them for a service from now on. To be called once for the same service.
-    pub fn register(self, metrics: &Metrics) {
-        metrics.register(|registry| registry.register_collector(Box::new(self)));
-    }
-}
-
-/// The catalog in numbers.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Counts {
-    instances: [usize; STATES.len()],
-    suspect: usize,
-    unverified: usize,
-    services: usize,
-    revision: u64,
-}
-
-impl Counts {
-    fn of(state: &State) -> Self {
-        let mut counts = Self {
-            services: state.catalog.services().len(),
-            revision: state.catalog.revision().0,
-            ..Self::default()
-        };
-        for instance in state.catalog.instances() {
-            let health = &instance.health;
-            let is_its = |(state, _): &(HealthState, _)| *state == health.state;
-            let state = STATES.iter().position(is_its).expect("every state is there");
-            counts.instances[state] += 1;
-            counts.suspect += usize::from(health.suspect);
-            counts.unverified += usize::from(!health.verified);
-        }
-        counts
-    }
-}
-
-impl Collector for Sources {
+impl<F: Fn() -> GetStatusResponse + Send + Sync + 'static> Collector for StatusMetrics<F> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let counts = self.engine.store.read(Counts::of);
-        let (watchers, acknowledging) = self.engine.watches.count();
-        let brake = (self.brake)();
-        let store = (self.store)();
-        let instances = counts.instances.iter().zip(STATES);
-        let instances = instances.map(|(count, (_, name))| (name, *count));
+        let status = (self.0)();
+        let instances_in = |state| {
+            let counts = status.instances.iter().filter(move |count| count.state() == state);
+            counts.map(|count| count.instances).sum()
+        };
+        let instances = STATES.map(|(state, name)| (name, instances_in(state)));
+        let store = status.store.as_ref().map(Store::state).unwrap_or_default();
+        let states = STORE_STATES.map(|(state, name)| (name, u32::from(state == store)));
+        let brake = status.brake.unwrap_or_default();
+        let services = u32::try_from(brake.services.len()).unwrap_or(u32::MAX);
         labelled(
             &mut encoder,
             "instances",
             "Instances, by their health.",
             "health",
-            instances,
+            &instances,
         )?;
-        let states = STORE_STATES.iter();
-        let states = states.map(|(state, name)| (*name, usize::from(*state == store)));
         labelled(
             &mut encoder,
             "store_state",
             "1 for the state that the store is in.",
             "state",
-            states,
+            &states,
         )?;
-        let mut gauge = |name, help, value: usize| gauge(&mut encoder, name, help, &value);
+        for (name, help, value) in [
+            (
+                "suspect_instances",
+                "Listed though their last probe was silent.",
+                status.suspect_instances,
+            ),
+            (
+                "unverified_instances",
+                "Not probed since the start.",
+                status.unverified_instances,
+            ),
+            ("services", "Services that have instances.", status.services),
+            ("changes", "Changes that are held.", status.changes),
+            ("watchers", "Open watches.", status.watchers),
+            (
+                "acknowledging_watchers",
+                "Open watches that acknowledge.",
+                status.acknowledging_watchers,
+            ),
+            (
+                "brake_engaged",
+                "1 while the brake holds the catalog.",
+                u32::from(brake.engaged),
+            ),
+            ("brake_services", "Services that the brake holds.", services),
+            (
+                "kept_instances",
+                "Instances that the brake keeps listed.",
+                brake.kept_instances,
+            ),
+        ] {
+            gauge(&mut encoder, name, help, &value)?;
+        }
         gauge(
-            "suspect_instances",
-            "Listed though their last probe was silent.",
-            counts.suspect,
-        )?;
-        gauge("unverified_instances", "Not probed since the start.", counts.unverified)?;
-        gauge("services", "Services that have instances.", counts.services)?;
-        gauge("watchers", "Open watches.", watchers)?;
-        gauge(
-            "acknowledging_watchers",
-            "Open watches that acknowledge.",
-            acknowledging,
-        )?;
-        gauge(
-            "brake_engaged",
-            "1 while the brake holds the catalog.",
-            usize::from(brake.engaged),
-        )?;
-        gauge("brake_services", "Services that the brake holds.", brake.services)?;
-        gauge("kept_instances", "Instances that the brake keeps listed.", brake.kept)?;
-        self::gauge(
             &mut encoder,
             "revision",
             "The revision of the last change.",
-            &counts.revision,
+            &status.revision,
         )
     }
 }
@@ -250,12 +223,12 @@ fn labelled(
     name: &str,
     help: &str,
     label: &str,
-    values: impl Iterator<Item = (&'static str, usize)>,
+    values: &[(&str, u32)],
 ) -> fmt::Result {
     let name = format!("homeroom_registry_{name}");
     let mut gauge = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
     for (of, value) in values {
-        gauge.encode_family(&[(label, of)])?.encode_gauge(&value)?;
+        gauge.encode_family(&[(label, *of)])?.encode_gauge(value)?;
     }
     Ok(())
 }

@@ -2,19 +2,14 @@
 
 use std::time::SystemTime;
 
-use homeroom::{
-    Service,
-    proto::registry::v1::{StoreState, registry_server::RegistryServer},
-    server::ServeError,
-    shutdown::Shutdown,
-};
+use homeroom::{Service, server::ServeError, shutdown::Shutdown};
 use tokio::net::TcpListener;
 
 use crate::{
     config::RegistryConfig,
     engine::Engine,
-    grpc::Api,
-    metrics::{Brake, RegistryMetrics, Sources},
+    grpc,
+    metrics::{self, RegistryMetrics},
     store::Store,
 };
 
@@ -24,19 +19,21 @@ use crate::{
 /// When it cannot start.
 pub async fn run(config: RegistryConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
     let service = Service::new("registry").unregistered();
-    let _told = RegistryMetrics::new(service.metrics());
-    let engine = Engine::new(Store::new(SystemTime::now()));
-    let sources = Sources {
-        engine: engine.clone(),
-        // There is no brake, and nothing is kept on disk.
-        brake: Box::new(Brake::default),
-        store: Box::new(|| StoreState::Ephemeral),
-    };
-    sources.register(service.metrics());
+    let settings = &config.settings;
+    let _told = RegistryMetrics::new(service.metrics(), &settings.limits);
+    let store = Store::with_limits(SystemTime::now(), &settings.limits);
+    let engine = Engine::new(store, settings);
+    let known = engine.clone();
+    metrics::tell_status(service.metrics(), move || grpc::status(&known, SystemTime::now()));
     let prober = engine.prober.clone();
+    let (feeds, stopping) = (engine.store.feeds().clone(), shutdown.clone());
     service
         .alongside(async move { prober.run().await })
-        .add_service(RegistryServer::new(Api::new(engine, shutdown.clone())))
+        .alongside(async move {
+            stopping.cancelled().await;
+            feeds.close();
+        })
+        .add_service(grpc::server(engine, shutdown.clone()))
         .run(&config.storing.service, listener, shutdown)
         .await
 }

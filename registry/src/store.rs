@@ -13,8 +13,10 @@ use tokio::sync::watch;
 
 use crate::{
     catalog::{Applied, Catalog, Command},
+    config::Limits,
     error::Error,
-    history::{CHANGES_BYTES_MAX, CHANGES_MAX, History},
+    history::{CHANGES_BYTES_MAX, History},
+    watch::Feeds,
 };
 
 /// The catalog with its history.
@@ -24,6 +26,7 @@ pub struct Store {
     /// command or one read takes, never while something is awaited.
     state: Mutex<State>,
     published: watch::Sender<Revision>,
+    feeds: Arc<Feeds>,
 }
 
 /// What a reader sees: both at the same revision.
@@ -36,20 +39,26 @@ pub struct State {
 }
 
 impl Store {
-    /// An empty store. Its epoch is the time, which no earlier one had.
+    /// An empty store with the default limits.
     pub fn new(now: SystemTime) -> Self {
+        Self::with_limits(now, &Limits::default())
+    }
+
+    /// An empty store. Its epoch is the time, which no earlier one had.
+    pub fn with_limits(now: SystemTime, limits: &Limits) -> Self {
         let micros = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
             .as_micros();
         let epoch = Epoch(u64::try_from(micros).unwrap_or(u64::MAX));
         let state = State {
-            catalog: Catalog::new(epoch),
-            history: History::new(CHANGES_MAX, CHANGES_BYTES_MAX),
+            catalog: Catalog::new(epoch).limited(limits.instances),
+            history: History::new(limits.history, CHANGES_BYTES_MAX).aging(limits.history_age),
         };
         Self {
             state: Mutex::new(state),
             published: watch::Sender::new(Revision::default()),
+            feeds: Arc::default(),
         }
     }
 
@@ -60,14 +69,33 @@ impl Store {
     pub fn apply(&self, command: Command) -> Result<Applied, Error> {
         let mut state = self.lock();
         let applied = state.catalog.apply(command, SystemTime::now())?;
-        for change in &applied.changes {
-            state.history.push(Arc::new(change.clone()));
+        let changes: Vec<_> = applied.changes.iter().cloned().map(Arc::new).collect();
+        for change in &changes {
+            state.history.push(change.clone());
         }
         // Published under the lock, so that revisions are published in order.
         let revision = state.catalog.revision();
         self.published
             .send_if_modified(|published| std::mem::replace(published, revision) != revision);
+        let woken = self.feeds.publish(&state, &changes);
+        drop(state);
+        woken.wake();
         Ok(applied)
+    }
+
+    /// Begins another epoch, as a store does that could not keep what it has published.
+    #[cfg(test)]
+    pub(crate) fn begin_epoch(&self, epoch: Epoch) {
+        let mut state = self.lock();
+        state.catalog.begin_epoch(epoch);
+        let woken = self.feeds.publish(&state, &[]);
+        drop(state);
+        woken.wake();
+    }
+
+    /// The views that somebody watches.
+    pub fn feeds(&self) -> &Arc<Feeds> {
+        &self.feeds
     }
 
     /// Reads the state as one revision shows it.

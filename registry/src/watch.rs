@@ -1,78 +1,94 @@
 //! Who watches what, and how far each has come: tells every change to those who asked, and knows who has applied it.
 //!
-//! A watcher has a position in the history and no queue: what it has not read yet is merged when it reads, so a slow
-//! one holds up nobody, and costs no more than pointers to the instances of its view.
+//! Each view that is watched has one feed, which every message is encoded in once. A watcher has a position in its feed
+//! and no queue: what it has not read yet is merged when it reads, so a slow one holds up nobody, and costs no more than
+//! pointers to the instances of its view.
 
-mod patch;
+mod batch;
+mod feed;
+mod feeds;
+mod frame;
 mod scope;
-mod stream;
+mod seats;
+mod watcher;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use homeroom::model::{Epoch, InvalidField, Revision, ServiceName};
+use homeroom::model::{InvalidField, Revision, ServiceName};
 use tokio::{sync::Notify, time::timeout};
 
 pub use self::{
-    patch::{Batch, Patcher},
-    scope::Scope,
-    stream::{Request, messages},
+    batch::{Batch, Position},
+    feeds::{Feeds, Woken},
+    scope::{Scope, Selection},
+    watcher::{Request, Watcher},
 };
-use crate::error::Error;
+use crate::{config::Limits, error::Error};
 
-/// How many watches may be open: at some 4 KiB each, 80 MiB. One that does not read takes eight bytes an instance of its
-/// view besides, and the one message that the transport holds for it.
-pub const WATCHERS_MAX: usize = 20_000;
-/// How many services one watch may name: more is better watched as all.
-pub const SERVICES_MAX: usize = 1_000;
-
-/// The open watches.
-#[derive(Debug, Default)]
+/// The open watches, and how far each has come. One that does not read takes eight bytes an instance of its view besides
+/// what it is itself, and the one message that the transport holds for it.
+#[derive(Debug)]
 pub struct Watches {
-    /// Guards the map only; never held while something is awaited.
+    /// How many may be open.
+    limit: usize,
+    /// When this registry began, in microseconds: tells its watches from those of an earlier one.
+    start: u64,
+    /// Never held while something is awaited, and no other lock is taken under it.
     open: Mutex<Open>,
-    /// Told whenever a watcher acknowledges or goes.
-    progress: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Open {
-    last_id: u64,
+    last_number: u64,
     watches: HashMap<u64, Watch>,
+    drains: HashMap<u64, Drain>,
+    last_drain: u64,
 }
 
 #[derive(Debug)]
 struct Watch {
-    scope: Scope,
-    /// The last revision that it has acknowledged; `None` for a watcher that never does.
-    acknowledged: Option<Revision>,
+    selection: Arc<Selection>,
+    /// The last position that it has acknowledged; `None` for a watcher that never does.
+    acknowledged: Option<Position>,
+}
+
+/// Somebody waits until watchers have come to a position.
+#[derive(Debug)]
+struct Drain {
+    service: ServiceName,
+    position: Position,
+    /// The numbers of the watches that have not.
+    waiting: HashSet<u64>,
+    /// Told when none is left.
+    done: Arc<Notify>,
 }
 
 /// Names a watch, also from those of an earlier registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WatchId {
-    /// The catalog's epoch.
-    pub epoch: Epoch,
+    /// When the registry began.
+    pub start: u64,
     /// The number of the watch.
     pub number: u64,
 }
 
 impl fmt::Display for WatchId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.epoch, self.number)
+        write!(f, "{}-{}", self.start, self.number)
     }
 }
 
 impl WatchId {
     /// Reads what it is displayed as; `None` for anything else, which names no watch.
     pub fn parse(text: &str) -> Option<Self> {
-        let (epoch, number) = text.split_once('-')?;
+        let (start, number) = text.split_once('-')?;
         Some(Self {
-            epoch: Epoch(epoch.parse().ok()?),
+            start: start.parse().ok()?,
             number: number.parse().ok()?,
         })
     }
@@ -83,127 +99,147 @@ impl WatchId {
 pub struct Drained {
     /// How many watchers it waited for.
     pub watchers: usize,
-    /// The watches that had not acknowledged when the time was up, by number.
-    pub late: Vec<u64>,
+    /// The watches that had not acknowledged when the time was up.
+    pub late: Vec<WatchId>,
 }
 
 /// Keeps a watch open until it is dropped.
 #[derive(Debug)]
 pub struct Guard {
     watches: Arc<Watches>,
-    id: WatchId,
+    number: u64,
 }
 
 impl Guard {
     /// What names the watch.
     pub fn id(&self) -> WatchId {
-        self.id
+        self.watches.id(self.number)
     }
 
-    /// Notes what the watch covers from now on.
-    pub fn set_scope(&self, scope: &Scope) {
-        if let Some(watch) = self.watches.lock().watches.get_mut(&self.id.number) {
-            watch.scope = scope.clone();
+    /// Notes what the watch covers from now on. Its watcher is given a snapshot, so it is waited for only where it covers
+    /// a service as before.
+    fn set_scope(&self, scope: &Scope) {
+        let mut open = self.watches.lock();
+        if let Some(watch) = open.watches.get_mut(&self.number) {
+            watch.selection = scope.selection().clone();
         }
+        open.settle(self.number, |drain| !scope.selection().covers(&drain.service));
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.watches.lock().watches.remove(&self.id.number);
-        self.watches.progress.notify_waiters();
+        let mut open = self.watches.lock();
+        open.watches.remove(&self.number);
+        open.settle(self.number, |_| true);
+    }
+}
+
+/// How many watches are open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WatchCounts {
+    /// All of them.
+    pub open: usize,
+    /// Those that acknowledge revisions.
+    pub acknowledging: usize,
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        Self::new(Limits::default().watchers, SystemTime::now())
     }
 }
 
 impl Watches {
+    /// No watches yet, and at most this many, of a registry that begins now.
+    pub fn new(limit: usize, now: SystemTime) -> Self {
+        let micros = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros();
+        Self {
+            limit,
+            start: u64::try_from(micros).unwrap_or(u64::MAX),
+            open: Mutex::default(),
+        }
+    }
+
+    /// How many watches are open.
+    pub fn counts(&self) -> WatchCounts {
+        let open = self.lock();
+        let acknowledging = |watch: &&Watch| watch.acknowledged.is_some();
+        WatchCounts {
+            open: open.watches.len(),
+            acknowledging: open.watches.values().filter(acknowledging).count(),
+        }
+    }
+
     /// Opens a watch. A watcher that says that it acknowledges is waited for from now on, another one once it has.
     ///
     /// # Errors
     /// [`Error::TooManyWatchers`].
-    pub fn open(self: &Arc<Self>, epoch: Epoch, scope: Scope, acknowledges: bool) -> Result<Guard, Error> {
+    pub fn open(self: &Arc<Self>, scope: &Scope, acknowledges: bool) -> Result<Guard, Error> {
         let mut open = self.lock();
-        if open.watches.len() >= WATCHERS_MAX {
-            return Err(Error::TooManyWatchers);
+        if open.watches.len() >= self.limit {
+            return Err(Error::TooManyWatchers { limit: self.limit });
         }
-        open.last_id += 1;
-        let id = WatchId {
-            epoch,
-            number: open.last_id,
-        };
+        open.last_number += 1;
+        let number = open.last_number;
         let watch = Watch {
-            scope,
-            acknowledged: acknowledges.then_some(Revision::default()),
+            selection: scope.selection().clone(),
+            acknowledged: acknowledges.then(Position::default),
         };
-        open.watches.insert(id.number, watch);
+        open.watches.insert(number, watch);
         drop(open);
         Ok(Guard {
             watches: self.clone(),
-            id,
+            number,
         })
-    }
-
-    /// How many watches are open, and how many of them acknowledge.
-    pub fn count(&self) -> (usize, usize) {
-        let open = self.lock();
-        let acknowledging = open.watches.values().filter(|watch| watch.acknowledged.is_some());
-        (open.watches.len(), acknowledging.count())
     }
 
     /// Notes that a watcher has applied a revision of the catalog, which is at `current`.
     ///
     /// # Errors
     /// [`Error::WatchNotFound`]; a revision that the catalog does not have yet.
-    pub fn acknowledge(&self, id: WatchId, revision: Revision, current: (Epoch, Revision)) -> Result<(), Error> {
-        let (epoch, newest) = current;
-        if id.epoch == epoch && revision > newest {
+    pub fn acknowledge(&self, id: WatchId, revision: Revision, current: Position) -> Result<(), Error> {
+        let (newest, epoch) = current;
+        if id.start == self.start && revision > newest {
             return Err(InvalidField::new("revision", "must be one that the watch was told").into());
         }
         let mut open = self.lock();
-        let watch = open.watches.get_mut(&id.number).filter(|_| id.epoch == epoch);
+        let watch = open.watches.get_mut(&id.number).filter(|_| id.start == self.start);
         let watch = watch.ok_or_else(|| Error::WatchNotFound(id.to_string()))?;
-        watch.acknowledged = watch.acknowledged.max(Some(revision));
-        drop(open);
-        self.progress.notify_waiters();
+        let is_first = watch.acknowledged.is_none();
+        // A revision of another epoch says nothing of this one.
+        let before = watch.acknowledged.filter(|(_, of)| *of == epoch);
+        let position = (before.map_or(revision, |(before, _)| before.max(revision)), epoch);
+        watch.acknowledged = Some(position);
+        let selection = watch.selection.clone();
+        if is_first {
+            open.join_drains(id.number, &selection);
+        }
+        open.settle(id.number, |drain| is_at(position, drain.position));
         Ok(())
     }
 
     /// Waits until every watcher of a service that acknowledges revisions has acknowledged this one, or is gone.
     /// Cancel safe.
-    pub async fn applied(&self, service: &ServiceName, revision: Revision, patience: Duration) -> Drained {
-        let watchers = self.acknowledging(service).len();
-        let all = async {
-            loop {
-                // Asked for before looking, so that nothing that happens in between is missed.
-                let progress = self.progress.notified();
-                if self.late(service, revision).is_empty() {
-                    return;
-                }
-                progress.await;
-            }
-        };
-        let late = match timeout(patience, all).await {
-            Ok(()) => Vec::new(),
-            Err(_) => self.late(service, revision),
-        };
+    pub async fn applied(&self, service: &ServiceName, position: Position, patience: Duration) -> Drained {
+        let done = Arc::new(Notify::new());
+        let (watchers, drain) = self.lock().begin_drain(service, position, &done);
+        // Forgets the drain, also when nobody waits for it any more.
+        let drain = Draining { watches: self, drain };
+        let _ = timeout(patience, done.notified()).await;
+        let mut late: Vec<_> = drain.late().into_iter().map(|number| self.id(number)).collect();
+        late.sort_unstable();
         Drained { watchers, late }
     }
 
-    fn late(&self, service: &ServiceName, revision: Revision) -> Vec<u64> {
-        let acknowledging = self.acknowledging(service).into_iter();
-        let mut late: Vec<_> = acknowledging
-            .filter(|(_, at)| *at < revision)
-            .map(|(id, _)| id)
-            .collect();
-        late.sort_unstable();
-        late
-    }
-
-    fn acknowledging(&self, service: &ServiceName) -> Vec<(u64, Revision)> {
-        let open = self.lock();
-        let covering = open.watches.iter().filter(|(_, watch)| watch.scope.covers(service));
-        covering
-            .filter_map(|(id, watch)| Some((*id, watch.acknowledged?)))
-            .collect()
+    fn id(&self, number: u64) -> WatchId {
+        WatchId {
+            start: self.start,
+            number,
+        }
     }
 
     /// A panic elsewhere cannot leave the map in a bad state.
@@ -212,5 +248,83 @@ impl Watches {
     }
 }
 
+/// Whether a watcher that has acknowledged a position has seen another one.
+fn is_at((revision, epoch): Position, wanted: Position) -> bool {
+    epoch == wanted.1 && revision >= wanted.0
+}
+
+impl Open {
+    fn begin_drain(&mut self, service: &ServiceName, position: Position, done: &Arc<Notify>) -> (usize, u64) {
+        let covering = self.watches.iter().filter(|(_, watch)| watch.selection.covers(service));
+        let at: Vec<_> = covering
+            .filter_map(|(n, watch)| Some((*n, watch.acknowledged?)))
+            .collect();
+        let late = at.iter().filter(|(_, acknowledged)| !is_at(*acknowledged, position));
+        let drain = Drain {
+            service: service.clone(),
+            position,
+            waiting: late.map(|(number, _)| *number).collect(),
+            done: done.clone(),
+        };
+        drain.tell();
+        self.last_drain += 1;
+        self.drains.insert(self.last_drain, drain);
+        (at.len(), self.last_drain)
+    }
+
+    /// Who acknowledges for the first time is waited for from then on.
+    fn join_drains(&mut self, number: u64, selection: &Selection) {
+        let covered = self
+            .drains
+            .values_mut()
+            .filter(|drain| selection.covers(&drain.service));
+        covered.for_each(|drain| {
+            drain.waiting.insert(number);
+        });
+    }
+
+    /// Those drains need not wait for a watch any longer.
+    fn settle(&mut self, number: u64, is_settled: impl Fn(&Drain) -> bool) {
+        for drain in self.drains.values_mut().filter(|drain| is_settled(drain)) {
+            if drain.waiting.remove(&number) {
+                drain.tell();
+            }
+        }
+    }
+}
+
+impl Drain {
+    fn tell(&self) {
+        if self.waiting.is_empty() {
+            self.done.notify_one();
+        }
+    }
+}
+
+/// A drain for as long as it is waited for.
+struct Draining<'w> {
+    watches: &'w Watches,
+    drain: u64,
+}
+
+impl Draining<'_> {
+    fn late(&self) -> HashSet<u64> {
+        let open = self.watches.lock();
+        open.drains
+            .get(&self.drain)
+            .map(|drain| drain.waiting.clone())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        self.watches.lock().drains.remove(&self.drain);
+    }
+}
+
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod properties;

@@ -111,6 +111,13 @@ impl Endpoint {
         }
     }
 
+    /// Lets the next call dial. A dial that is under way is new enough.
+    pub(super) fn forget_connection(&self) {
+        if let Ok(mut connection) = self.connection.try_lock() {
+            *connection = None;
+        }
+    }
+
     /// Ends when the connection that is open now ends; at once when there is none. Cancel safe.
     pub(super) async fn disconnected(&self) {
         let open = self.connection.lock().await.clone();

@@ -1,10 +1,19 @@
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use clap::Parser;
 use homeroom::{
+    balance::Channel,
     metrics::{Format, Metrics},
-    model::{Address, Health, HealthReason, Registration},
-    proto::registry::v1::{Instance, RegisterRequest, WatchServicesRequest, registry_client::RegistryClient},
+    model::Address,
+    proto::registry::v1::{
+        Brake, HealthCount, Instance, RegisterRequest, WatchServicesRequest, registry_client::RegistryClient,
+    },
     server,
     shutdown::Shutdown,
     testing::{Exposition, scrape, soon},
@@ -12,7 +21,7 @@ use homeroom::{
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::{Args, catalog::Command, store::Store};
+use crate::Args;
 
 const DOCS: &str = include_str!("../../../docs/metrics.md");
 
@@ -29,92 +38,72 @@ fn instance(service: &str, id: &str) -> Instance {
     }
 }
 
-fn add(store: &Store, service: &str, id: &str, state: HealthState, suspect: bool) {
-    let registration = Registration::try_from(instance(service, id));
-    let registration = Arc::new(registration.expect("a valid registration"));
-    let register = Command::Register {
-        registration: registration.clone(),
-        renews: None,
-        actor: "test".into(),
-        registrant: None,
-    };
-    store.apply(register).expect("accepted");
-    let health = Health {
-        state,
-        since: SystemTime::UNIX_EPOCH,
-        reason: HealthReason::Timeout,
-        detail: String::new(),
-        suspect,
-        verified: true,
-    };
-    if state != HealthState::Unknown {
-        store
-            .apply(Command::Observe { registration, health })
-            .expect("accepted");
-    }
-}
-
 #[test]
-fn the_state_is_read_whenever_somebody_looks() {
+fn the_status_is_told_as_it_is_when_somebody_looks() {
     let metrics = Metrics::new();
-    let engine = Engine::new(Store::new(SystemTime::now()));
-    let sources = Sources {
-        engine: engine.clone(),
-        brake: Box::new(|| Brake {
-            engaged: true,
-            services: 2,
-            kept: 5,
-        }),
-        store: Box::new(|| StoreState::Full),
+    let revision = Arc::new(AtomicU64::new(7));
+    let current = revision.clone();
+    let of = |state: HealthState, instances| HealthCount {
+        state: state.into(),
+        instances,
     };
-    sources.register(&metrics);
-    let number = |name: &str| look(&metrics).value(&format!("homeroom_registry_{name}"), &[]);
-    assert_eq!(
-        (number("services"), number("revision"), number("watchers")),
-        (0.0, 0.0, 0.0)
-    );
-    add(&engine.store, "a", "1", HealthState::Serving, false);
-    add(&engine.store, "a", "2", HealthState::Serving, true);
-    add(&engine.store, "b", "1", HealthState::Unreachable, false);
-    add(&engine.store, "b", "2", HealthState::Unknown, false);
-    for (name, value) in [
+    tell_status(&metrics, move || GetStatusResponse {
+        revision: current.load(Relaxed),
+        services: 2,
+        changes: 9,
+        instances: vec![of(HealthState::Serving, 3), of(HealthState::Unreachable, 4)],
+        suspect_instances: 5,
+        unverified_instances: 6,
+        watchers: 10,
+        acknowledging_watchers: 8,
+        brake: Some(Brake {
+            engaged: true,
+            services: vec!["a".to_owned(), "b".to_owned()],
+            kept_instances: 11,
+            ..Default::default()
+        }),
+        store: Some(Store {
+            state: StoreState::Full.into(),
+            detail: String::new(),
+        }),
+        ..Default::default()
+    });
+    let seen = look(&metrics);
+    let value = |name: &str, labels: &[_]| seen.value(&format!("homeroom_registry_{name}"), labels);
+    for (name, expected) in [
         ("services", 2.0),
+        ("changes", 9.0),
         ("revision", 7.0),
-        ("suspect_instances", 1.0),
-        ("unverified_instances", 1.0),
+        ("suspect_instances", 5.0),
+        ("unverified_instances", 6.0),
+        ("watchers", 10.0),
+        ("acknowledging_watchers", 8.0),
         ("brake_engaged", 1.0),
         ("brake_services", 2.0),
-        ("kept_instances", 5.0),
+        ("kept_instances", 11.0),
     ] {
-        assert_eq!(number(name), value, "{name}");
+        assert_eq!(value(name, &[]), expected, "{name}");
     }
-    let seen = look(&metrics);
     for (health, count) in [
-        ("serving", 2.0),
-        ("unreachable", 1.0),
-        ("unknown", 1.0),
+        ("serving", 3.0),
+        ("unreachable", 4.0),
+        ("unknown", 0.0),
         ("not_serving", 0.0),
         ("draining", 0.0),
     ] {
-        assert_eq!(
-            seen.value("homeroom_registry_instances", &[("health", health)]),
-            count,
-            "{health}"
-        );
+        assert_eq!(value("instances", &[("health", health)]), count, "{health}");
     }
     for (state, is_so) in [("full", 1.0), ("synced", 0.0), ("ephemeral", 0.0), ("failed", 0.0)] {
-        assert_eq!(
-            seen.value("homeroom_registry_store_state", &[("state", state)]),
-            is_so,
-            "{state}"
-        );
+        assert_eq!(value("store_state", &[("state", state)]), is_so, "{state}");
     }
+    revision.store(8, Relaxed);
+    assert_eq!(look(&metrics).value("homeroom_registry_revision", &[]), 8.0);
 }
 
 #[test]
 fn what_happens_is_counted() {
     let metrics = Metrics::new();
-    let told = RegistryMetrics::new(&metrics);
+    let told = RegistryMetrics::new(&metrics, &Limits::default());
     told.on_probe("serving", Duration::from_millis(2));
     told.on_probe("timeout", Duration::from_secs(3));
     told.on_probe("serving", Duration::from_millis(4));
@@ -202,7 +191,7 @@ async fn what_a_registry_tells_is_documented_and_what_is_documented_is_told() {
 #[tokio::test]
 async fn a_registry_tells_of_its_instances_its_watchers_and_its_calls() {
     let registry = Running::start();
-    let mut client = RegistryClient::new(homeroom::balance::Channel::fixed(registry.address.clone()));
+    let mut client = RegistryClient::new(Channel::fixed(registry.address.clone()));
     let request = RegisterRequest {
         instance: Some(instance("a", "1")),
         ..Default::default()

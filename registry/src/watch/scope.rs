@@ -1,6 +1,6 @@
 //! What a watcher wants to be told of. Pure.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use homeroom::model::{Instance, InstanceKey, ServiceName};
 
@@ -9,18 +9,22 @@ use crate::{catalog::Catalog, error::Error};
 /// What a watcher wants to be told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
+    selection: Arc<Selection>,
+    /// The instance whose requirements the selection follows.
+    follows: Option<InstanceKey>,
+}
+
+/// Which instances a view has. Watchers of equal selections are told the same, whatever made them select it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Selection {
     services: Services,
     include_all_health: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 enum Services {
     All,
     Named(BTreeSet<ServiceName>),
-    RequiredBy {
-        instance: InstanceKey,
-        services: BTreeSet<ServiceName>,
-    },
 }
 
 impl Scope {
@@ -31,10 +35,7 @@ impl Scope {
         } else {
             Services::Named(services)
         };
-        Self {
-            services,
-            include_all_health,
-        }
+        Self::new(services, include_all_health, None)
     }
 
     /// The services that an instance requires.
@@ -46,28 +47,30 @@ impl Scope {
             .get(&instance)
             .ok_or_else(|| Error::InstanceNotFound(instance.clone()))?;
         let services = registered.registration.required_services.clone();
-        Ok(Self {
-            services: Services::RequiredBy { instance, services },
+        Ok(Self::new(Services::Named(services), include_all_health, Some(instance)))
+    }
+
+    fn new(services: Services, include_all_health: bool, follows: Option<InstanceKey>) -> Self {
+        let selection = Arc::new(Selection {
+            services,
             include_all_health,
-        })
+        });
+        Self { selection, follows }
     }
 
-    /// Whether instances of this service belong to it.
-    pub fn covers(&self, service: &ServiceName) -> bool {
-        match &self.services {
-            Services::All => true,
-            Services::Named(services) | Services::RequiredBy { services, .. } => services.contains(service),
-        }
+    /// Which instances it shows now.
+    pub fn selection(&self) -> &Arc<Selection> {
+        &self.selection
     }
 
-    /// Whether the watcher is shown an instance as it is.
-    pub fn shows(&self, instance: &Instance) -> bool {
-        self.covers(&instance.key().service) && (self.include_all_health || instance.is_serving())
+    /// The instance whose requirements it follows.
+    pub fn follows(&self) -> Option<&InstanceKey> {
+        self.follows.as_ref()
     }
 
     /// Whether the scope itself may change with this instance.
     pub fn depends_on(&self, key: &InstanceKey) -> bool {
-        matches!(&self.services, Services::RequiredBy { instance, .. } if instance == key)
+        self.follows.as_ref() == Some(key)
     }
 
     /// The scope as the catalog has it now: an instance that is followed may require other services by now.
@@ -75,22 +78,44 @@ impl Scope {
     /// # Errors
     /// [`Error::InstanceNotFound`] when the instance that is followed is gone.
     pub fn refreshed(&self, catalog: &Catalog) -> Result<Self, Error> {
+        match &self.follows {
+            Some(instance) => Self::required_by(instance.clone(), self.selection.include_all_health, catalog),
+            None => Ok(self.clone()),
+        }
+    }
+}
+
+impl Selection {
+    /// The services that are named; `None` stands for all.
+    pub fn services(&self) -> Option<&BTreeSet<ServiceName>> {
         match &self.services {
-            Services::RequiredBy { instance, .. } => {
-                Self::required_by(instance.clone(), self.include_all_health, catalog)
-            }
-            _ => Ok(self.clone()),
+            Services::All => None,
+            Services::Named(services) => Some(services),
         }
     }
 
-    /// The instances of the catalog that the watcher is shown.
-    pub fn shown<'c>(&'c self, catalog: &'c Catalog) -> Box<dyn Iterator<Item = &'c std::sync::Arc<Instance>> + 'c> {
-        let instances: Box<dyn Iterator<Item = _>> = match &self.services {
-            Services::All => Box::new(catalog.instances()),
-            Services::Named(services) | Services::RequiredBy { services, .. } => {
-                Box::new(services.iter().flat_map(|service| catalog.instances_of(service)))
-            }
+    /// Whether instances of this service belong to it.
+    pub fn covers(&self, service: &ServiceName) -> bool {
+        self.services().is_none_or(|services| services.contains(service))
+    }
+
+    /// Whether a view of it has an instance as it is.
+    pub fn shows(&self, instance: &Instance) -> bool {
+        self.covers(&instance.key().service) && (self.include_all_health || instance.is_serving())
+    }
+
+    /// The instances of the catalog that a view of it has.
+    pub fn shown<'c>(&'c self, catalog: &'c Catalog) -> Box<dyn Iterator<Item = &'c Arc<Instance>> + 'c> {
+        let instances: Box<dyn Iterator<Item = _>> = match self.services() {
+            None => Box::new(catalog.instances()),
+            Some(services) => Box::new(services.iter().flat_map(|service| catalog.instances_of(service))),
         };
         Box::new(instances.filter(|instance| self.shows(instance)))
+    }
+
+    /// The sum of the hashes of those instances.
+    pub fn view_hash(&self, catalog: &Catalog) -> u64 {
+        let hashes = self.shown(catalog).map(|instance| instance.view_hash());
+        hashes.fold(0, u64::wrapping_add)
     }
 }

@@ -1,27 +1,28 @@
 //! Every watcher's view equals the catalog at the revision it was told, whatever happens in between.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
+    future::poll_fn,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Wake, Waker},
     time::SystemTime,
 };
 
-use futures_util::StreamExt;
+use bytes::Bytes;
 use homeroom::{
     discovery::View,
-    model::{Health, HealthReason, HealthState, InstanceKey, Registration},
+    model::{Epoch, Health, HealthReason, HealthState, InstanceKey, Registration},
     proto::registry::v1::{Instance, WatchServicesResponse},
-    shutdown::Shutdown,
 };
-use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
 use crate::{
     catalog::{Command, Departure},
-    store::Store,
+    store::{State, Store},
 };
 
-fn registration(service: &str, id: &str, zone: &str) -> Registration {
+pub(super) fn registration(service: &str, id: &str, zone: &str) -> Registration {
     Registration::try_from(Instance {
         service: service.to_owned(),
         id: id.to_owned(),
@@ -32,7 +33,7 @@ fn registration(service: &str, id: &str, zone: &str) -> Registration {
     .expect("a valid registration")
 }
 
-fn register(store: &Store, registration: Registration) {
+pub(super) fn register(store: &Store, registration: Registration) {
     let command = Command::Register {
         registration: Arc::new(registration),
         renews: None,
@@ -42,7 +43,7 @@ fn register(store: &Store, registration: Registration) {
     store.apply(command).expect("accepted");
 }
 
-fn observe(store: &Store, key: &InstanceKey, state: HealthState) {
+pub(super) fn observe(store: &Store, key: &InstanceKey, state: HealthState) {
     let Some(instance) = store.read(|s| s.catalog.get(key).cloned()) else {
         return;
     };
@@ -57,7 +58,7 @@ fn observe(store: &Store, key: &InstanceKey, state: HealthState) {
         .expect("never refused");
 }
 
-fn deregister(store: &Store, key: &InstanceKey) {
+pub(super) fn deregister(store: &Store, key: &InstanceKey) {
     let departure = Departure {
         key: key.clone(),
         incarnation: None,
@@ -67,35 +68,67 @@ fn deregister(store: &Store, key: &InstanceKey) {
     let _ = store.apply(Command::Deregister(departure));
 }
 
-fn named(services: &[&str]) -> BTreeSet<ServiceName> {
+pub(super) fn named(services: &[&str]) -> BTreeSet<ServiceName> {
     services
         .iter()
         .map(|name| name.parse().expect("a valid name"))
         .collect()
 }
 
-fn key(service: &str, id: &str) -> InstanceKey {
+pub(super) fn key(service: &str, id: &str) -> InstanceKey {
     InstanceKey::parse(service, id).expect("a valid key")
 }
 
-struct Fixture {
-    store: Arc<Store>,
+pub(super) struct Fixture {
+    pub(super) store: Arc<Store>,
     watches: Arc<Watches>,
-    shutdown: Shutdown,
 }
 
-type Messages = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<WatchServicesResponse, Error>> + Send>>;
+/// A watcher as its reader sees it: messages put together from pieces, then perhaps an error.
+pub(super) struct Messages {
+    watcher: Option<Watcher>,
+    /// The pieces that the last message was made of.
+    pieces: Vec<Bytes>,
+}
 
-impl Fixture {
-    fn new() -> Self {
-        Self {
-            store: Arc::new(Store::new(SystemTime::now())),
-            watches: Arc::default(),
-            shutdown: Shutdown::new(),
+impl Messages {
+    pub(super) async fn next(&mut self) -> Option<Result<WatchServicesResponse, Error>> {
+        let watcher = self.watcher.as_mut()?;
+        self.pieces.clear();
+        loop {
+            match poll_fn(|cx| watcher.poll_piece(cx)).await {
+                Ok(piece) => self.pieces.push(piece),
+                Err(error) => {
+                    self.watcher = None;
+                    return Some(Err(error));
+                }
+            }
+            let frame = self.pieces.concat();
+            let length = u32::from_be_bytes(frame[1..5].try_into().expect("four bytes"));
+            let message = &frame[5..];
+            if message.len() == length as usize {
+                assert_eq!(frame[0], 0, "it is not compressed");
+                return Some(Ok(WatchServicesResponse::decode(message).expect("a message")));
+            }
         }
     }
 
-    fn watch(&self, scope: Scope, view: &View) -> Messages {
+    /// Whether there is nothing to be read now, and whoever waits has been woken for nothing.
+    fn is_silent(&mut self, waker: &Waker) -> bool {
+        let watcher = self.watcher.as_mut().expect("it has not ended");
+        watcher.poll_piece(&mut Context::from_waker(waker)).is_pending()
+    }
+}
+
+impl Fixture {
+    pub(super) fn new() -> Self {
+        Self {
+            store: Arc::new(Store::new(SystemTime::now())),
+            watches: Arc::default(),
+        }
+    }
+
+    pub(super) fn watch(&self, scope: Scope, view: &View) -> Messages {
         let position = view.position();
         let request = Request {
             scope,
@@ -103,8 +136,26 @@ impl Fixture {
             heartbeat_interval: Duration::from_secs(5),
             acknowledges: false,
         };
-        let store = self.store.clone();
-        Box::pin(messages(store, &self.watches, request, self.shutdown.clone()).expect("there is room"))
+        let watcher = Watcher::open(self.store.clone(), &self.watches, request);
+        Messages {
+            watcher: Some(watcher.expect("there is room")),
+            pieces: Vec::new(),
+        }
+    }
+
+    pub(super) fn required_by(&self, service: &str, id: &str) -> Scope {
+        let scope = |state: &State| Scope::required_by(key(service, id), true, &state.catalog);
+        self.store.read(scope).expect("registered")
+    }
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Alarm(AtomicUsize);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -130,11 +181,11 @@ fn content(instance: &Arc<homeroom::model::Instance>) -> homeroom::model::Instan
     }
 }
 
-fn shown(scope: &Scope, store: &Store) -> Vec<homeroom::model::Instance> {
-    store.read(|s| scope.shown(&s.catalog).map(content).collect())
+pub(super) fn shown(scope: &Scope, store: &Store) -> Vec<homeroom::model::Instance> {
+    store.read(|s| scope.selection().shown(&s.catalog).map(content).collect())
 }
 
-fn held(view: &View) -> Vec<homeroom::model::Instance> {
+pub(super) fn held(view: &View) -> Vec<homeroom::model::Instance> {
     view.instances().map(content).collect()
 }
 
@@ -211,11 +262,7 @@ async fn a_watch_for_an_instance_follows_what_it_requires_until_it_leaves() {
     register(&fixture.store, app.clone());
     register(&fixture.store, registration("a", "1", ""));
     register(&fixture.store, registration("b", "1", ""));
-    let scope = fixture
-        .store
-        .read(|s| Scope::required_by(key("app", "1"), true, &s.catalog))
-        .expect("registered");
-    let mut messages = fixture.watch(scope, &View::default());
+    let mut messages = fixture.watch(fixture.required_by("app", "1"), &View::default());
     let services = |message: &WatchServicesResponse| -> Vec<String> {
         message
             .updated
@@ -240,19 +287,22 @@ async fn a_watch_ends_with_draining_when_the_registry_stops() {
     let fixture = Fixture::new();
     let mut messages = fixture.watch(Scope::services(named(&[]), false), &View::default());
     next(&mut messages).await;
-    fixture.shutdown.cancel();
+    fixture.store.feeds().close();
     assert_eq!(messages.next().await, Some(Err(Error::Draining)));
+    let mut late = fixture.watch(Scope::services(named(&["s"]), false), &View::default());
+    next(&mut late).await;
+    assert_eq!(late.next().await, Some(Err(Error::Draining)));
 }
 
 const EPOCH: Epoch = Epoch(7);
 
 fn open(watches: &Arc<Watches>, services: &[&str], acknowledges: bool) -> Guard {
     let scope = Scope::services(named(services), false);
-    watches.open(EPOCH, scope, acknowledges).expect("there is room")
+    watches.open(&scope, acknowledges).expect("there is room")
 }
 
 fn acknowledge(watches: &Watches, id: WatchId, revision: u64) -> Result<(), Error> {
-    watches.acknowledge(id, Revision(revision), (EPOCH, Revision(2)))
+    watches.acknowledge(id, Revision(revision), (Revision(2), EPOCH))
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,16 +311,69 @@ async fn a_drain_waits_for_those_who_acknowledge_and_names_the_late() {
     let (quick, slow) = (open(&watches, &["s"], true), open(&watches, &["s"], false));
     let (silent, elsewhere) = (open(&watches, &[], false), open(&watches, &["t"], true));
     let service = "s".parse().expect("a valid name");
+    let applied = || watches.applied(&service, (Revision(2), EPOCH), Duration::from_secs(1));
     acknowledge(&watches, slow.id(), 1).expect("it is open");
     acknowledge(&watches, quick.id(), 2).expect("it is open");
-    let drained = watches.applied(&service, Revision(2), Duration::from_secs(1)).await;
-    let late = vec![slow.id().number];
+    let drained = applied().await;
+    let late = vec![slow.id()];
     assert_eq!(drained, Drained { watchers: 2, late });
-    let (drained, ()) = tokio::join!(watches.applied(&service, Revision(2), Duration::from_secs(1)), async {
-        drop(slow);
+    let (drained, ()) = tokio::join!(applied(), async {
+        acknowledge(&watches, slow.id(), 2).expect("it is open");
     });
-    assert!(drained.late.is_empty(), "who is gone is not waited for");
+    assert_eq!((drained.watchers, drained.late), (2, vec![]));
+    let counts = WatchCounts {
+        open: 4,
+        acknowledging: 3,
+    };
+    assert_eq!(watches.counts(), counts);
     drop((silent, elsewhere));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_neither_for_who_is_gone_nor_for_who_watches_something_else_by_now() {
+    let watches: Arc<Watches> = Arc::default();
+    let (leaving, moving) = (open(&watches, &["s"], true), open(&watches, &["s"], true));
+    let service = "s".parse().expect("a valid name");
+    let started = tokio::time::Instant::now();
+    let (drained, ()) = tokio::join!(
+        watches.applied(&service, (Revision(2), EPOCH), Duration::from_secs(1)),
+        async {
+            drop(leaving);
+            moving.set_scope(&Scope::services(named(&["t"]), false));
+        }
+    );
+    assert_eq!((drained.watchers, drained.late), (2, vec![]));
+    assert!(started.elapsed().is_zero());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_acknowledges_for_the_first_time_is_waited_for_from_then_on() {
+    let watches: Arc<Watches> = Arc::default();
+    let (known, new) = (open(&watches, &["s"], true), open(&watches, &["s"], false));
+    let service = "s".parse().expect("a valid name");
+    let (drained, ()) = tokio::join!(
+        watches.applied(&service, (Revision(2), EPOCH), Duration::from_secs(1)),
+        async {
+            acknowledge(&watches, new.id(), 1).expect("it is open");
+            acknowledge(&watches, known.id(), 2).expect("it is open");
+        }
+    );
+    assert_eq!(drained.late, [new.id()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_of_another_epoch_acknowledges_nothing() {
+    let watches: Arc<Watches> = Arc::default();
+    let guard = open(&watches, &["s"], true);
+    acknowledge(&watches, guard.id(), 2).expect("it is open");
+    let service = "s".parse().expect("a valid name");
+    let other = (Revision(2), Epoch(8));
+    let drained = watches.applied(&service, other, Duration::from_secs(1)).await;
+    assert_eq!(drained.late, [guard.id()]);
+    watches
+        .acknowledge(guard.id(), Revision(2), other)
+        .expect("the same watch");
+    assert_eq!(watches.applied(&service, other, Duration::from_secs(1)).await.late, []);
 }
 
 #[test]
@@ -280,15 +383,110 @@ fn only_what_a_watch_was_told_can_be_acknowledged() {
     let id = guard.id();
     assert_eq!(WatchId::parse(&id.to_string()), Some(id));
     assert!(matches!(acknowledge(&watches, id, 3), Err(Error::InvalidField(field)) if field.field == "revision"));
-    let other_epoch = WatchId { epoch: Epoch(8), ..id };
+    let other_registry = WatchId { start: 8, ..id };
     let other_number = WatchId { number: 99, ..id };
-    for unknown in [other_epoch, other_number] {
+    for unknown in [other_registry, other_number] {
         assert_eq!(
             acknowledge(&watches, unknown, 1),
             Err(Error::WatchNotFound(unknown.to_string()))
         );
     }
     assert_eq!((WatchId::parse("7"), WatchId::parse("7-x")), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchers_of_one_view_are_told_the_same_bytes() {
+    let fixture = Fixture::new();
+    register(&fixture.store, registration("s", "a", "1"));
+    let mut app = registration("app", "1", "");
+    app.required_services = named(&["s"]);
+    register(&fixture.store, app);
+    let mut watchers = [
+        fixture.watch(Scope::services(named(&["s"]), true), &View::default()),
+        fixture.watch(Scope::services(named(&["s"]), true), &View::default()),
+        fixture.watch(fixture.required_by("app", "1"), &View::default()),
+    ];
+    let mut watch_ids = Vec::new();
+    for zone in ["2", "3"] {
+        let mut shared = BTreeSet::new();
+        for watcher in &mut watchers {
+            watch_ids.push(next(watcher).await.watch_id);
+            let bytes = watcher.pieces.last().expect("a piece");
+            shared.insert((bytes.as_ptr().addr(), bytes.len()));
+        }
+        assert_eq!(shared.len(), 1, "one allocation for all");
+        register(&fixture.store, registration("s", "a", zone));
+    }
+    assert_eq!(
+        watch_ids.iter().collect::<BTreeSet<_>>().len(),
+        4,
+        "three ids, each told once: {watch_ids:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_wakes_only_those_whom_it_concerns() {
+    let fixture = Fixture::new();
+    let scopes = [named(&["s"]), named(&["t"]), named(&[])].map(|services| Scope::services(services, true));
+    let mut watchers = scopes.map(|scope| fixture.watch(scope, &View::default()));
+    let alarms: [Arc<Alarm>; 3] = Default::default();
+    for (watcher, alarm) in watchers.iter_mut().zip(&alarms) {
+        next(watcher).await;
+        assert!(watcher.is_silent(&alarm.clone().into()));
+    }
+    register(&fixture.store, registration("s", "a", ""));
+    assert_eq!(
+        alarms.each_ref().map(|alarm| alarm.0.load(Ordering::Relaxed)),
+        [1, 0, 1]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_too_far_behind_for_its_feed_is_told_from_the_history() {
+    let fixture = Fixture::new();
+    register(&fixture.store, registration("s", "a", ""));
+    register(&fixture.store, registration("s", "b", ""));
+    let scope = Scope::services(named(&["s"]), true);
+    let (mut messages, mut view) = (fixture.watch(scope.clone(), &View::default()), View::default());
+    catch_up(&mut messages, &mut view, &fixture.store).await;
+    for n in 0..3_000 {
+        register(&fixture.store, registration("s", "a", &n.to_string()));
+    }
+    let message = next(&mut messages).await;
+    assert_eq!(
+        (message.reset, message.updated.len()),
+        (false, 1),
+        "only what it missed, merged"
+    );
+    view.apply(message).expect("the hash is right");
+    assert_eq!(held(&view), shown(&scope, &fixture.store));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_epoch_gives_every_watcher_a_snapshot() {
+    let fixture = Fixture::new();
+    register(&fixture.store, registration("s", "a", ""));
+    let scope = Scope::services(named(&["s"]), true);
+    let (mut messages, mut view) = (fixture.watch(scope, &View::default()), View::default());
+    catch_up(&mut messages, &mut view, &fixture.store).await;
+    fixture.store.begin_epoch(EPOCH);
+    let message = next(&mut messages).await;
+    assert!(message.reset);
+    view.apply(message).expect("the hash is right");
+    assert_eq!(view.position(), (Revision(1), EPOCH));
+}
+
+#[tokio::test(start_paused = true)]
+async fn feeds_go_with_their_last_watcher() {
+    let fixture = Fixture::new();
+    let scope = || Scope::services(named(&["s", "t"]), true);
+    let first = fixture.watch(scope(), &View::default());
+    let second = fixture.watch(scope(), &View::default());
+    assert_eq!(fixture.store.feeds().len(), 1);
+    drop(first);
+    assert_eq!(fixture.store.feeds().len(), 1);
+    drop(second);
+    assert_eq!(fixture.store.feeds().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,12 +498,7 @@ async fn resuming_a_watch_whose_instance_requires_others_by_now_starts_over() {
     for service in ["a", "b"] {
         register(&fixture.store, registration(service, "1", ""));
     }
-    let scope = || {
-        fixture
-            .store
-            .read(|s| Scope::required_by(key("app", "1"), true, &s.catalog))
-            .expect("registered")
-    };
+    let scope = || fixture.required_by("app", "1");
     let mut view = View::default();
     view.apply(next(&mut fixture.watch(scope(), &view)).await)
         .expect("the hash is right");
@@ -336,91 +529,15 @@ async fn removals_too_many_for_one_message_come_in_parts() {
 
 #[tokio::test]
 async fn watchers_are_limited() {
-    let watches: Arc<Watches> = Arc::default();
-    let mut guards: Vec<_> = (0..WATCHERS_MAX).map(|_| open(&watches, &[], false)).collect();
-    let refused = watches.open(EPOCH, Scope::services(named(&[]), false), false);
-    assert_eq!(refused.map(|_| ()), Err(Error::TooManyWatchers));
+    let watches = Arc::new(Watches::new(3, SystemTime::now()));
+    let mut guards: Vec<_> = (0..3).map(|n| open(&watches, &[], n == 0)).collect();
+    let counts = WatchCounts {
+        open: 3,
+        acknowledging: 1,
+    };
+    assert_eq!(watches.counts(), counts);
+    let refused = watches.open(&Scope::services(named(&[]), false), false);
+    assert_eq!(refused.map(|_| ()), Err(Error::TooManyWatchers { limit: 3 }));
     guards.pop();
     open(&watches, &[], false);
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Register(u8, u8, u8),
-    Observe(u8, u8, bool),
-    Deregister(u8, u8),
-    Read(usize),
-    Reconnect(usize),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        (0..3u8, 0..3u8, 0..3u8).prop_map(|(s, i, z)| Step::Register(s, i, z)),
-        (0..3u8, 0..3u8, any::<bool>()).prop_map(|(s, i, up)| Step::Observe(s, i, up)),
-        (0..3u8, 0..3u8).prop_map(|(s, i)| Step::Deregister(s, i)),
-        (0..4usize).prop_map(Step::Read),
-        (0..4usize).prop_map(Step::Reconnect),
-    ];
-    proptest::collection::vec(step, 1..60)
-}
-
-fn scopes() -> Vec<Scope> {
-    vec![
-        Scope::services(named(&[]), false),
-        Scope::services(named(&[]), true),
-        Scope::services(named(&["s0", "s1"]), false),
-        Scope::services(named(&["s2"]), true),
-    ]
-}
-
-async fn play(steps: Vec<Step>) {
-    let fixture = Fixture::new();
-    let store = &fixture.store;
-    let mut watchers: BTreeMap<usize, (Messages, View)> = BTreeMap::new();
-    for (n, scope) in scopes().into_iter().enumerate() {
-        watchers.insert(n, (fixture.watch(scope, &View::default()), View::default()));
-    }
-    let names = |s: u8, i: u8| (format!("s{s}"), format!("i{i}"));
-    for step in steps {
-        match step {
-            Step::Register(s, i, z) => {
-                let (service, id) = names(s, i);
-                register(store, registration(&service, &id, &z.to_string()));
-            }
-            Step::Observe(s, i, up) => {
-                let (service, id) = names(s, i);
-                let state = if up {
-                    HealthState::Serving
-                } else {
-                    HealthState::Unreachable
-                };
-                observe(store, &key(&service, &id), state);
-            }
-            Step::Deregister(s, i) => {
-                let (service, id) = names(s, i);
-                deregister(store, &key(&service, &id));
-            }
-            Step::Read(n) => {
-                let (messages, view) = watchers.get_mut(&n).expect("there are four");
-                view.apply(next(messages).await).expect("the hash is right");
-            }
-            Step::Reconnect(n) => {
-                let (messages, view) = watchers.get_mut(&n).expect("there are four");
-                *messages = fixture.watch(scopes()[n].clone(), view);
-            }
-        }
-    }
-    for (n, scope) in scopes().into_iter().enumerate() {
-        let (messages, view) = watchers.get_mut(&n).expect("there are four");
-        catch_up(messages, view, store).await;
-        assert_eq!(held(view), shown(&scope, store), "watcher {n}");
-    }
-}
-
-proptest! {
-    #[test]
-    fn every_view_ends_as_the_catalog(steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.expect("a runtime").block_on(play(steps));
-    }
 }
