@@ -37,6 +37,7 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 pub use self::ready::ReadyAnswers;
+pub(crate) use self::status::status;
 use self::watch_body::WatchBody;
 use crate::{
     catalog::Departure,
@@ -255,7 +256,7 @@ impl Registry for Api {
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        Ok(Response::new(status::status(&self.engine, SystemTime::now())))
+        Ok(Response::new(status(&self.engine, SystemTime::now())))
     }
 
     async fn list_changes(

@@ -5,20 +5,29 @@ use std::time::SystemTime;
 use homeroom::{Service, server::ServeError, shutdown::Shutdown};
 use tokio::net::TcpListener;
 
-use crate::{config::RegistryConfig, engine::Engine, grpc, store::Store};
+use crate::{
+    config::RegistryConfig,
+    engine::Engine,
+    grpc,
+    metrics::{self, RegistryMetrics},
+    store::Store,
+};
 
 /// Serves the registry until `shutdown`.
 ///
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: RegistryConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
+    let service = Service::new("registry").unregistered();
     let settings = &config.settings;
+    let _told = RegistryMetrics::new(service.metrics(), &settings.limits);
     let store = Store::with_limits(SystemTime::now(), &settings.limits);
     let engine = Engine::new(store, settings);
+    let known = engine.clone();
+    metrics::tell_status(service.metrics(), move || grpc::status(&known, SystemTime::now()));
     let prober = engine.prober.clone();
     let (feeds, stopping) = (engine.store.feeds().clone(), shutdown.clone());
-    Service::new("registry")
-        .unregistered()
+    service
         .alongside(async move { prober.run().await })
         .alongside(async move {
             stopping.cancelled().await;

@@ -7,7 +7,7 @@ use homeroom::proto::registry::v1::{Brake, GetStatusResponse, HealthCount, Healt
 use crate::engine::Engine;
 
 /// Counts what the registry holds, at one revision.
-pub(super) fn status(engine: &Engine, now: SystemTime) -> GetStatusResponse {
+pub(crate) fn status(engine: &Engine, now: SystemTime) -> GetStatusResponse {
     let watches = engine.watches.counts();
     let mut status = GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
