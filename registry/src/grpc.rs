@@ -1,6 +1,7 @@
 //! The wire: decodes requests, asks the engine, encodes answers.
 
 mod list;
+mod pages;
 mod ready;
 mod watch_body;
 
@@ -27,7 +28,10 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 pub use self::ready::ReadyAnswers;
-use self::watch_body::WatchBody;
+use self::{
+    pages::{Listed, Pages},
+    watch_body::WatchBody,
+};
 use crate::{
     catalog::Departure,
     engine::Engine,
@@ -46,13 +50,17 @@ const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
 
 /// The server of the API over an engine. The streams of watchers end when the engine's feeds are closed.
 pub fn server(engine: Engine) -> ReadyAnswers<RegistryServer<Api>> {
-    ReadyAnswers::new(RegistryServer::new(Api { engine }))
+    ReadyAnswers::new(RegistryServer::new(Api {
+        engine,
+        pages: Arc::default(),
+    }))
 }
 
 /// The API over an engine. Some of its answers are made of bytes that are ready, which only [`server`] gives out.
 #[derive(Debug, Clone)]
 pub struct Api {
     engine: Engine,
+    pages: Arc<Pages>,
 }
 
 /// The host that makes a call.
@@ -184,9 +192,11 @@ impl Registry for Api {
         request: Request<ListInstancesRequest>,
     ) -> Result<Response<ListInstancesResponse>, Status> {
         let request = request.into_inner();
-        Ok(Response::new(
-            self.engine.store.read(|state| list::instances(&request, state))?,
-        ))
+        let listed = self.engine.store.read(|state| self.pages.list(&request, state))?;
+        Ok(match listed {
+            Listed::Message(message) => Response::new(message),
+            Listed::Ready(body) => ready::answer(ListInstancesResponse::default(), body),
+        })
     }
 
     type WatchServicesStream = Empty<Result<WatchServicesResponse, Status>>;
@@ -274,3 +284,6 @@ impl Api {
             .read(|state| Scope::required_by(key, all, &state.catalog))
     }
 }
+
+#[cfg(test)]
+mod tests;
