@@ -6,6 +6,7 @@
 mod answer;
 mod budget;
 mod message_size;
+mod streams;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,12 +26,13 @@ use tower_service::Service;
 use self::{
     budget::Budget,
     message_size::{MessageLimits, MessageSize},
+    streams::WithCalls,
 };
 use crate::{
     deadline::{deadline_exceeded, grpc_timeout},
     first_bytes::FirstBytes,
     shutdown::Shutdown,
-    telemetry::context::{Context, InheritingExecutor, TraceContext, inherit},
+    telemetry::context::{Context, TraceContext, inherit},
 };
 
 /// What peers can make a server hold. At each limit the peer is made to wait or is refused; nobody else notices.
@@ -217,7 +219,9 @@ impl Server {
             },
             running: calls.clone(),
         };
-        let mut connection = std::pin::pin!(self.http2().serve_connection(io, service));
+        let started = streams::Calls::default();
+        let connection = self.http2(started.clone()).serve_connection(io, service);
+        let mut connection = WithCalls::new(connection, started);
         let mut handshake = std::pin::pin!(timeout(self.limits.handshake_timeout, greeted));
         let mut idle = std::pin::pin!(idle(calls.subscribe(), self.limits.idle_timeout));
         let (mut greeting, mut closing) = (true, false);
@@ -236,19 +240,19 @@ impl Server {
                         return;
                     }
                     closing = true;
-                    connection.as_mut().graceful_shutdown();
+                    connection.connection.as_mut().graceful_shutdown();
                 }
                 () = &mut idle, if !closing => {
                     closing = true;
-                    connection.as_mut().graceful_shutdown();
+                    connection.connection.as_mut().graceful_shutdown();
                 }
             }
         }
     }
 
-    fn http2(&self) -> http2::Builder<InheritingExecutor> {
+    fn http2(&self, calls: streams::Calls) -> http2::Builder<streams::Calls> {
         let limits = &self.limits;
-        let mut http2 = http2::Builder::new(InheritingExecutor);
+        let mut http2 = http2::Builder::new(calls);
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
