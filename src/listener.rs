@@ -12,6 +12,7 @@ mod message_size;
 mod plain;
 mod protocol;
 mod served;
+mod streams;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -33,11 +34,12 @@ use self::{
     budget::Budget,
     message_size::{MessageLimits, MessageSize},
     protocol::{Protocol, Replayed},
+    streams::WithCalls,
 };
 use crate::{
     deadline::{deadline_exceeded, grpc_timeout},
     shutdown::Shutdown,
-    telemetry::context::{Context, InheritingExecutor, TraceContext, inherit},
+    telemetry::context::{Context, TraceContext, inherit},
 };
 
 /// What peers can make a server hold. At each limit the peer is made to wait or is refused; nobody else notices.
@@ -247,20 +249,22 @@ impl Server {
             },
             running: calls.clone(),
         };
-        let mut connection = std::pin::pin!(self.http2().serve_connection(io, service));
+        let started = streams::Calls::new(self.served.together);
+        let connection = self.http2(started.clone()).serve_connection(io, service);
+        let mut connection = WithCalls::new(connection, started);
         tokio::select! {
             _ = &mut connection => return,
             () = self.shutdown.cancelled() => {}
             () = idle(calls.subscribe(), self.limits.idle_timeout) => {}
         }
-        connection.as_mut().graceful_shutdown();
+        connection.connection.as_mut().graceful_shutdown();
         // Its faults are its peer's.
         let _ = connection.await;
     }
 
-    fn http2(&self) -> http2::Builder<InheritingExecutor> {
+    fn http2(&self, calls: streams::Calls) -> http2::Builder<streams::Calls> {
         let limits = &self.limits;
-        let mut http2 = http2::Builder::new(InheritingExecutor);
+        let mut http2 = http2::Builder::new(calls);
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)

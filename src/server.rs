@@ -97,6 +97,7 @@ pub struct Service {
     descriptors: Vec<&'static [u8]>,
     limits: Limits,
     metrics: Metrics,
+    together: bool,
     alongside: Vec<BoxFuture<'static, ()>>,
 }
 
@@ -113,6 +114,7 @@ impl Service {
             descriptors: vec![proto::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET],
             limits: Limits::default(),
             metrics: Metrics::new(),
+            together: false,
             alongside: Vec::new(),
         }
     }
@@ -169,6 +171,14 @@ impl Service {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Runs the calls of a connection in one task, and sends what they write at once together: for a service of many
+    /// streams, whose handlers compute little. Default: each call has a task.
+    #[must_use]
+    pub fn calls_together(mut self) -> Self {
+        self.together = true;
         self
     }
 
@@ -315,6 +325,7 @@ impl Service {
         let mut routes = self.routes;
         routes.add_service(health).add_service(v1).add_service(v1alpha);
         let served = Served::with_metrics(routes.routes(), self.metrics, &names, &descriptors);
+        let served = served.together(self.together);
         Ok((reporter, served))
     }
 }
