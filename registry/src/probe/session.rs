@@ -2,7 +2,10 @@
 //!
 //! Not HTTP/2 pings: stock gRPC servers close connections that ping more often than every five minutes.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use homeroom::{
@@ -18,7 +21,10 @@ use tokio::{
 };
 use tonic::{Code, Status, Streaming};
 
-use super::finding::Finding;
+use super::{
+    finding::Finding,
+    targets::{NoHost, Targets},
+};
 
 /// How long a dial may take before the next one begins beside it.
 const TURN_MAX: Duration = Duration::from_millis(250);
@@ -47,9 +53,31 @@ enum Stop {
 }
 
 /// Probes over one connection until it ends. Reports each finding as it comes.
-pub(super) async fn run(dials: &Semaphore, registration: &Registration, mut report: impl FnMut(Finding)) -> Ended {
+pub(super) async fn run(
+    (dials, targets, registrant): (&Semaphore, &Targets, Option<IpAddr>),
+    registration: &Registration,
+    mut report: impl FnMut(Finding),
+) -> Ended {
     let check = &registration.health_check;
-    let connection = match dial(dials, registration).await {
+    let hosts = match timeout(check.timeout, targets.resolve(&registration.address, registrant)).await {
+        Ok(Ok(hosts)) => hosts,
+        Ok(Err(NoHost::NotAllowed(host))) => {
+            report(Finding::NotAllowed(host));
+            return Ended::Refused;
+        }
+        Ok(Err(NoHost::NotFound(cause))) => {
+            report(Finding::Silent(cause));
+            return Ended::Silent;
+        }
+        Err(_) => {
+            report(Finding::Silent(format!(
+                "its name was not found in {:?}",
+                check.timeout
+            )));
+            return Ended::Silent;
+        }
+    };
+    let connection = match dial(dials, registration, &hosts).await {
         Ok(connection) => connection,
         Err(ConnectError::Refused(cause)) => {
             report(Finding::Refused(cause));
@@ -80,7 +108,12 @@ pub(super) async fn run(dials: &Semaphore, registration: &Registration, mut repo
                 Ok(End::Closed) if answered => return Ended::WasAlive,
                 Ok(End::Closed) | Err(_) => Finding::Refused("it hung up without an answer".to_owned()),
                 Ok(End::NotHttp2(cause)) => Finding::NotHttp2(cause),
+                Ok(End::Tls(cause)) => Finding::SpeaksTls(cause),
                 Ok(End::Broken(cause)) => Finding::Refused(cause),
+                Ok(End::Silent(cause)) => {
+                    report(Finding::Silent(cause));
+                    return Ended::Silent;
+                }
             };
             report(finding);
             if answered { Ended::WasAlive } else { Ended::Refused }
@@ -90,10 +123,15 @@ pub(super) async fn run(dials: &Semaphore, registration: &Registration, mut repo
 
 /// Opens a connection. Waits for its turn to begin; a host that has not answered soon gives its turn to the next, so that
 /// many silent hosts hold up nobody.
-async fn dial(dials: &Semaphore, registration: &Registration) -> Result<Connection, ConnectError> {
+async fn dial(
+    dials: &Semaphore,
+    registration: &Registration,
+    hosts: &[SocketAddr],
+) -> Result<Connection, ConnectError> {
     let turn = dials.acquire().await.expect("the semaphore is never closed");
-    let mut opening = std::pin::pin!(Connection::open(
+    let mut opening = std::pin::pin!(Connection::open_small(
         &registration.address,
+        hosts,
         registration.health_check.timeout
     ));
     tokio::select! {
