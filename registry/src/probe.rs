@@ -1,15 +1,22 @@
-//! Finds out who is alive: one task an instance, which speaks the gRPC health-checking protocol to it.
+//! Finds out who is alive: one task and one connection an address, which speaks the gRPC health-checking protocol to it.
 //!
 //! The prober follows the catalog as a watcher does: a registration that appears is probed, one that is replaced or
-//! gone is not any more.
+//! gone is not any more. A process that dies is noticed by the end of its connection, within milliseconds; what it says of
+//! itself by its `Health/Watch`, at once; a host that hangs or vanishes by a sign of life that is missing, which with very
+//! many instances are asked for less often: `signs` says how often.
+//!
+//! Instances that cannot be dialled hold leases instead; their ends are judged as silence is.
 
 mod finding;
 mod judge;
+mod place;
+mod report;
 mod session;
+mod signs;
 mod targets;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -26,7 +33,14 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use self::{finding::Finding, judge::Judge, session::Ended};
+use self::{
+    finding::Finding,
+    judge::Judge,
+    place::{Member, Place, PlaceKey},
+    report::Reporter,
+    session::Ended,
+    signs::Signs,
+};
 pub use self::{judge::OnProbe, targets::Targets};
 use crate::{
     brake::BrakeStatus,
@@ -52,6 +66,8 @@ const EVICTION_PAUSE: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Whom.
     pub targets: Targets,
+    /// How many signs of life are asked for in a second.
+    pub rate: u32,
     /// When to suspect ourselves.
     pub brake: BrakeSettings,
     /// Told of every finding.
@@ -63,6 +79,7 @@ impl Options {
     pub fn new(settings: &Settings, listens: IpAddr) -> Self {
         Self {
             targets: Targets::new(listens, settings.probe.allow.clone()),
+            rate: settings.probe.rate,
             brake: settings.brake.clone(),
             on_probe: Arc::new(|_, _| ()),
         }
@@ -73,45 +90,68 @@ impl Options {
 #[derive(Debug)]
 pub struct Prober {
     store: Arc<Store>,
-    judge: Arc<Judge>,
-    targets: Arc<Targets>,
-    /// Guards the map only; never held while something is awaited.
-    probes: Mutex<HashMap<InstanceKey, Probe>>,
+    ground: Arc<Ground>,
+    /// Guards the maps only; never held while something is awaited.
+    probes: Mutex<Probes>,
     /// Held while an end or a renewal is applied, so that they take effect in the order in which they are noted here.
     leases: Mutex<Leases>,
     leases_changed: Notify,
     followed: watch::Sender<Revision>,
-    dials: Arc<Semaphore>,
 }
 
-/// The running probe of one registration; it ends with this.
+/// What all probes share.
+#[derive(Debug)]
+struct Ground {
+    judge: Judge,
+    targets: Targets,
+    dials: Semaphore,
+    signs: Arc<Signs>,
+}
+
+/// What is probed where.
+#[derive(Debug, Default)]
+struct Probes {
+    instances: HashMap<InstanceKey, PlaceKey>,
+    places: HashMap<PlaceKey, Probe>,
+}
+
+/// The running probe of one place; it ends with this.
 #[derive(Debug)]
 struct Probe {
-    registration: Arc<Registration>,
-    signals: Arc<Signals>,
+    place: Arc<Place>,
     _task: AbortOnDropHandle<()>,
 }
 
-#[derive(Debug, Default)]
-struct Signals {
-    /// Asks for a probe at once.
-    now: Notify,
-    /// How many probes have ended.
-    findings: watch::Sender<u64>,
+impl Probes {
+    /// Stops to probe an instance.
+    fn remove(&mut self, key: &InstanceKey) {
+        let Some(place) = self.instances.remove(key) else {
+            return;
+        };
+        if let Entry::Occupied(probe) = self.places.entry(place)
+            && probe.get().place.leave(key)
+        {
+            probe.remove();
+        }
+    }
 }
 
 impl Prober {
     /// A prober of the instances of a store; it works while [`Prober::run`] does.
     pub fn new(store: Arc<Store>, options: Options) -> Self {
+        let ground = Ground {
+            judge: Judge::new(store.clone(), options.brake, options.on_probe),
+            targets: options.targets,
+            dials: Semaphore::new(DIALS_MAX),
+            signs: Arc::new(Signs::new(options.rate)),
+        };
         Self {
-            judge: Arc::new(Judge::new(store.clone(), options.brake, options.on_probe)),
-            targets: Arc::new(options.targets),
             store,
+            ground: Arc::new(ground),
+            probes: Mutex::default(),
             leases: Mutex::default(),
             leases_changed: Notify::new(),
-            probes: Mutex::default(),
             followed: watch::Sender::new(Revision::default()),
-            dials: Arc::new(Semaphore::new(DIALS_MAX)),
         }
     }
 
@@ -128,7 +168,7 @@ impl Prober {
         if registration.health_check.mode == HealthCheckMode::Lease {
             return Ok(());
         }
-        match self.targets.refused(&registration.address, registrant).await {
+        match self.ground.targets.refused(&registration.address, registrant).await {
             None => Ok(()),
             Some(host) => Err(Error::ProbeNotAllowed {
                 address: registration.address.clone(),
@@ -143,7 +183,8 @@ impl Prober {
         let mut leases = self.lock_leases();
         let before = leases.next_due();
         leases.renew(&instance.registration, Instant::now());
-        self.judge
+        self.ground
+            .judge
             .found(&instance.registration, &Finding::LeaseHeld, 0, Duration::ZERO);
         let sooner = before.is_none_or(|before| leases.next_due().is_some_and(|next| next < before));
         drop(leases);
@@ -154,7 +195,7 @@ impl Prober {
 
     /// What the brake does.
     pub fn brake_status(&self) -> BrakeStatus {
-        self.judge.brake_status()
+        self.ground.judge.brake_status()
     }
 
     async fn end_leases(&self) {
@@ -175,7 +216,7 @@ impl Prober {
             let ttl = registration.health_check.ttl;
             let finding = Finding::LeaseExpired(ttl);
             let attempts = registration.health_check.attempts;
-            let Some(instance) = self.judge.found(&registration, &finding, attempts, ttl) else {
+            let Some(instance) = self.ground.judge.found(&registration, &finding, attempts, ttl) else {
                 leases.remove(&registration.key);
                 continue;
             };
@@ -209,7 +250,7 @@ impl Prober {
             Some(changes) => changes.iter().for_each(|change| self.follow_change(change)),
             None => {
                 let there: HashSet<_> = all.iter().map(|instance| instance.key()).collect();
-                self.lock().retain(|key, _| there.contains(key));
+                self.remove_all_but(&there);
                 self.lock_leases().retain(|key| there.contains(key));
                 all.iter().for_each(|instance| self.track(instance));
             }
@@ -223,14 +264,14 @@ impl Prober {
             None => {
                 self.lock().remove(change.key());
                 self.lock_leases().remove(change.key());
-                self.judge.forget(change.key());
+                self.ground.judge.forget(change.key());
             }
         }
     }
 
     fn track(&self, instance: &Instance) {
         let registration = &instance.registration;
-        self.judge.meet(instance);
+        self.ground.judge.meet(instance);
         if registration.health_check.mode == HealthCheckMode::Lease {
             self.lock().remove(instance.key());
             self.lock_leases().track(registration, Instant::now());
@@ -238,27 +279,41 @@ impl Prober {
             return;
         }
         self.lock_leases().remove(instance.key());
+        let place = place::key_of(instance);
         let mut probes = self.lock();
-        let known = probes.get(instance.key());
-        if known.is_some_and(|probe| Arc::ptr_eq(&probe.registration, registration)) {
-            return;
+        if probes
+            .instances
+            .get(instance.key())
+            .is_some_and(|before| *before != place)
+        {
+            probes.remove(instance.key());
         }
-        let signals = Arc::new(Signals::default());
-        let runner = Runner {
-            judge: self.judge.clone(),
-            dials: self.dials.clone(),
-            targets: self.targets.clone(),
-            registration: registration.clone(),
-            registrant: instance.registrant,
-            signals: signals.clone(),
-            silent: 0,
-        };
-        let probe = Probe {
-            registration: registration.clone(),
-            signals,
-            _task: AbortOnDropHandle::new(tokio::spawn(inherit(runner.run()))),
-        };
-        probes.insert(instance.key().clone(), probe);
+        probes.instances.insert(instance.key().clone(), place.clone());
+        match probes.places.entry(place) {
+            Entry::Occupied(probe) => probe.get().place.join(registration),
+            Entry::Vacant(vacant) => {
+                let place = Arc::new(Place::new(vacant.key().clone()));
+                place.join(registration);
+                let probing = probe(self.ground.clone(), place.clone());
+                vacant.insert(Probe {
+                    place,
+                    _task: AbortOnDropHandle::new(tokio::spawn(inherit(probing))),
+                });
+            }
+        }
+    }
+
+    fn remove_all_but(&self, there: &HashSet<&InstanceKey>) {
+        let mut probes = self.lock();
+        let gone: Vec<_> = probes
+            .instances
+            .keys()
+            .filter(|key| !there.contains(key))
+            .cloned()
+            .collect();
+        gone.iter().for_each(|key| probes.remove(key));
+        drop(probes);
+        gone.iter().for_each(|key| self.ground.judge.forget(key));
     }
 
     /// Waits for the verdict of the first probe, or of another one now when the instance was away. Gives up after
@@ -268,18 +323,23 @@ impl Prober {
             let mut followed = self.followed.subscribe();
             // The sender is this prober's.
             let _ = followed.wait_for(|revision| *revision >= instance.revision).await;
-            let Some(signals) = self.signals(instance) else {
+            let Some((place, member)) = self.member(instance) else {
                 return;
             };
-            let mut findings = signals.findings.subscribe();
             let seen = match instance.health.state {
                 HealthState::Unknown => 0,
-                HealthState::Unreachable => *findings.borrow(),
+                HealthState::Unreachable => member.findings(),
                 HealthState::Serving | HealthState::NotServing | HealthState::Draining => return,
             };
-            signals.now.notify_one();
-            // The sender is held here.
-            let _ = findings.wait_for(|count| *count > seen).await;
+            place.changed.notify_one();
+            loop {
+                // Asked for before looking, so that nothing that happens in between is missed.
+                let found = place.found.notified();
+                if member.findings() > seen {
+                    return;
+                }
+                found.await;
+            }
         };
         // Too late is an answer, too: the health known by then.
         let _ = timeout(patience, verdict).await;
@@ -287,19 +347,20 @@ impl Prober {
 
     /// Probes an instance now: it has shown a sign of life.
     pub fn nudge(&self, instance: &Instance) {
-        if let Some(signals) = self.signals(instance) {
-            signals.now.notify_one();
+        if let Some((place, _)) = self.member(instance) {
+            place.changed.notify_one();
         }
     }
 
-    fn signals(&self, instance: &Instance) -> Option<Arc<Signals>> {
+    fn member(&self, instance: &Instance) -> Option<(Arc<Place>, Arc<Member>)> {
         let probes = self.lock();
-        let probe = probes.get(instance.key())?;
-        Arc::ptr_eq(&probe.registration, &instance.registration).then(|| probe.signals.clone())
+        let place = &probes.places.get(probes.instances.get(instance.key())?)?.place;
+        let member = place.member(&instance.registration)?;
+        Some((place.clone(), member))
     }
 
-    /// A panic elsewhere cannot leave the map in a bad state.
-    fn lock(&self) -> MutexGuard<'_, HashMap<InstanceKey, Probe>> {
+    /// A panic elsewhere cannot leave the maps in a bad state.
+    fn lock(&self) -> MutexGuard<'_, Probes> {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -325,67 +386,45 @@ fn until_next_look(instance: &Instance) -> Duration {
     }
 }
 
-/// Probes one registration.
-struct Runner {
-    judge: Arc<Judge>,
-    dials: Arc<Semaphore>,
-    targets: Arc<Targets>,
-    registration: Arc<Registration>,
-    registrant: Option<IpAddr>,
-    signals: Arc<Signals>,
-    silent: u32,
-}
-
-impl Runner {
-    async fn run(mut self) {
-        let registration = self.registration.clone();
-        let (dials, targets, registrant) = (self.dials.clone(), self.targets.clone(), self.registrant);
-        let interval = registration.health_check.interval;
-        let mut backoff = Backoff::new(RETRY_FIRST.min(interval), interval);
-        let mut unable = false;
-        loop {
-            let started = Instant::now();
-            let ended = session::run((&dials, &targets, registrant), &registration, |finding| {
-                self.report(&finding)
-            })
-            .await;
-            let was_unable = std::mem::replace(&mut unable, matches!(ended, Ended::Unable(_)));
-            let next = match ended {
-                Ended::WasAlive => {
-                    // It has hung up: silence after that is no mere delay.
-                    self.silent = self.registration.health_check.attempts - 1;
-                    if started.elapsed() >= STABLE_AFTER {
-                        backoff.reset();
-                        Instant::now()
-                    } else {
-                        Instant::now() + backoff.next_delay()
-                    }
-                }
-                Ended::Refused => Instant::now() + backoff.next_delay(),
-                Ended::Silent => started + interval,
-                Ended::Unable(error) => {
-                    if !was_unable {
-                        tracing::error!(instance.id = %registration.key.id, %error, "cannot probe");
-                    }
-                    Instant::now() + LOCAL_PAUSE
-                }
-            };
-            tokio::select! {
-                () = sleep_until(next) => {}
-                () = self.signals.now.notified() => {}
-            }
-        }
-    }
-
-    fn report(&mut self, finding: &Finding) {
-        self.silent = if matches!(finding, Finding::Silent(_)) {
-            self.silent + 1
-        } else {
-            0
+/// Probes one place for ever.
+async fn probe(ground: Arc<Ground>, place: Arc<Place>) {
+    let mut reporter = Reporter::new(place.clone(), ground.clone());
+    let mut backoff = None;
+    let mut unable = false;
+    loop {
+        let started = Instant::now();
+        let ended = session::run(&ground, &place, &mut reporter).await;
+        let interval = place.rhythm().interval;
+        let mut pause = || {
+            backoff
+                .get_or_insert_with(|| Backoff::new(RETRY_FIRST.min(interval), interval))
+                .next_delay()
         };
-        self.judge
-            .found(&self.registration, finding, self.silent, Duration::ZERO);
-        self.signals.findings.send_modify(|count| *count += 1);
+        let was_unable = std::mem::replace(&mut unable, matches!(ended, Ended::Unable(_)));
+        let next = match ended {
+            Ended::WasAlive => {
+                reporter.note_hang_up();
+                if started.elapsed() >= STABLE_AFTER {
+                    backoff = None;
+                    Instant::now()
+                } else {
+                    Instant::now() + pause()
+                }
+            }
+            Ended::Changed => Instant::now(),
+            Ended::Refused => Instant::now() + pause(),
+            Ended::Silent => started + interval,
+            Ended::Unable(error) => {
+                if !was_unable {
+                    tracing::error!(address = %place.key.0, %error, "cannot probe");
+                }
+                Instant::now() + LOCAL_PAUSE
+            }
+        };
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = place.changed.notified() => {}
+        }
     }
 }
 

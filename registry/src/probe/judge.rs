@@ -201,3 +201,6 @@ fn tell_news(news: &News) {
         "{message}"
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -292,3 +292,115 @@ async fn check_is_asked_where_watch_is_not_implemented() {
     let found = verdict(&start(), server.address().as_str(), "").await;
     assert_eq!(found, (HealthState::Serving, HealthReason::Serving));
 }
+
+/// A way to a server that counts who goes there.
+struct Way {
+    address: String,
+    connections: watch::Receiver<usize>,
+    _passes: AbortOnDropHandle<()>,
+}
+
+fn way_to(server: &Server) -> Way {
+    let (port, to) = (Port::take(), server.address().to_string());
+    let (address, listener) = (port.address().to_string(), port.listen());
+    let (count, connections) = watch::channel(0);
+    let passes = async move {
+        let mut open = tokio::task::JoinSet::new();
+        while let Ok((mut from, _)) = listener.accept().await {
+            count.send_modify(|count| *count += 1);
+            let to = to.clone();
+            open.spawn(async move {
+                let mut to = tokio::net::TcpStream::connect(to).await.expect("the server listens");
+                // It ends with either side.
+                let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+            });
+        }
+    };
+    Way {
+        address,
+        connections,
+        _passes: AbortOnDropHandle::new(tokio::spawn(passes)),
+    }
+}
+
+#[tokio::test]
+async fn instances_that_share_an_address_share_a_connection_and_are_asked_by_their_own_names() {
+    let (reporter, service) = health(&["a", "b"], Shutdown::new());
+    reporter.set_serving(true);
+    let server = Server::start(Routes::new(service));
+    let mut way = way_to(&server);
+    let registry = start();
+    let mut instances = Vec::new();
+    for (id, name, state) in [
+        ("1", "a", HealthState::Serving),
+        ("2", "b", HealthState::Serving),
+        ("3", "a", HealthState::Serving),
+        ("4", "unknown", HealthState::NotServing),
+    ] {
+        let instance = proto::Instance {
+            id: id.to_owned(),
+            health_check: Some(proto::HealthCheck {
+                service: name.to_owned(),
+                ..Default::default()
+            }),
+            ..at(&way.address)
+        };
+        let instance = registry.register(instance, true).await.expect("it is accepted");
+        assert_eq!(instance.health.state, state, "{id}");
+        instances.push(instance);
+    }
+    assert_eq!(*way.connections.borrow(), 1);
+    reporter.set_serving(false);
+    for instance in &instances {
+        registry
+            .health(instance, |health| health.state == HealthState::NotServing)
+            .await;
+    }
+    // A name that is not asked for any more takes a new connection, and makes no difference to the others.
+    let departure = Departure {
+        key: instances[1].key().clone(),
+        incarnation: None,
+        actor: "test".into(),
+    };
+    registry.engine.deregister(departure, None).await.expect("it is there");
+    let again = soon("another connection", way.connections.wait_for(|count| *count == 2)).await;
+    again.expect("the way is open");
+    reporter.set_serving(true);
+    for instance in [&instances[0], &instances[2]] {
+        registry
+            .health(instance, |health| health.state == HealthState::Serving)
+            .await;
+    }
+    assert!(!registry.causes().contains(&Cause::Evicted));
+    server.crash().await;
+    for instance in [&instances[0], &instances[2], &instances[3]] {
+        registry
+            .health(instance, |health| health.state == HealthState::Unreachable)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_moves_is_probed_where_it_is() {
+    let (reporter, service) = health(&[], Shutdown::new());
+    reporter.set_serving(true);
+    let (first, second) = (
+        Server::start(Routes::new(service.clone())),
+        Server::start(Routes::new(service)),
+    );
+    let registry = start();
+    let instance = registry
+        .register(at(first.address().as_str()), true)
+        .await
+        .expect("it is accepted");
+    first.crash().await;
+    registry
+        .health(&instance, |health| health.state == HealthState::Unreachable)
+        .await;
+    let moved = registry
+        .register(at(second.address().as_str()), true)
+        .await
+        .expect("it is accepted");
+    assert!(moved.is_serving());
+    assert_eq!(registry.engine.prober.lock().places.len(), 1);
+}
