@@ -251,10 +251,7 @@ async fn a_registry_that_hears_nobody_any_more_keeps_everybody_listed() {
     let is_kept = |health: &Health| {
         (health.state(), health.reason(), health.suspect) == (HealthState::Serving, HealthReason::Timeout, true)
     };
-    all_become(&mut all, &apps, |health| {
-        health.suspect && health.reason() == HealthReason::Timeout
-    })
-    .await;
+    all_become(&mut all, &apps, is_kept).await;
     apps.iter().for_each(|app| app.signal(Signal::CONT));
     all_become(&mut all, &apps, |health| {
         !health.suspect && health.reason() == HealthReason::Serving
