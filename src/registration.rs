@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// How often a registration is renewed when nothing happens, jittered. A registry that restarts is noticed at once, by
-/// the end of its connection; this is for one that has forgotten.
-const RENEW_INTERVAL: Duration = Duration::from_secs(5);
+/// the end of its connection; this is for one that has forgotten, or evicted us while it could not reach us.
+const RENEW_INTERVAL: Duration = Duration::from_secs(60);
 /// Between two tries.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(3);

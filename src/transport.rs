@@ -4,6 +4,7 @@
 
 use std::{
     fmt, io,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
@@ -18,7 +19,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    net::TcpStream,
+    net::{TcpStream, ToSocketAddrs},
     sync::watch,
     time::{sleep, timeout},
 };
@@ -30,6 +31,13 @@ use crate::{first_bytes::FirstBytes, model::Address, telemetry::context::Inherit
 /// Flow-control windows, as the server side has them.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// The same where only small messages come: what a peer may send before it is read is what it may make us hold. The
+/// smallest that HTTP/2 has for a connection.
+const SMALL_WINDOW_BYTES: u32 = 65_535;
+/// How much of requests waits to be sent on such a connection.
+const SMALL_SEND_BYTES: usize = 4 * 1024;
+/// How large the headers of a response may be there.
+const SMALL_HEADERS_BYTES: u32 = 8 * 1024;
 
 /// When a connection attempt without an answer is given company.
 const SECOND_TRY_AFTER: Duration = Duration::from_millis(250);
@@ -94,11 +102,20 @@ pub enum End {
     /// What the peer said was not HTTP/2.
     #[error("what answers does not speak HTTP/2: {0}")]
     NotHttp2(String),
+    /// What the peer said was TLS, which this side does not speak.
+    #[error("what answers speaks TLS: {0}")]
+    Tls(String),
+    /// The kernel gave it up: what was sent was never acknowledged, or the host cannot be reached any more.
+    #[error("{0}")]
+    Silent(String),
 }
 
 /// The head of a frame up to its type (RFC 9113, section 4.1). The first frame of a server is SETTINGS.
 const FRAME_TYPE_END: usize = 4;
 const SETTINGS: u8 = 4;
+/// What a TLS server begins with when it is not greeted in TLS: an alert, or a handshake record, of version 3.x (RFC 8446,
+/// section 5.1). As the length of a frame it would be far more than HTTP/2 allows at first.
+const TLS_RECORDS: [[u8; 2]; 2] = [[0x15, 0x03], [0x16, 0x03]];
 
 fn is_settings(head: &[u8; FRAME_TYPE_END]) -> bool {
     head[FRAME_TYPE_END - 1] == SETTINGS
@@ -107,14 +124,26 @@ fn is_settings(head: &[u8; FRAME_TYPE_END]) -> bool {
 impl End {
     /// Judges a connection that is over, by its error and what the peer said first.
     fn judge(ended: hyper::Result<()>, first_bytes: Option<[u8; FRAME_TYPE_END]>) -> Self {
+        let said = |bytes: [u8; FRAME_TYPE_END]| format!("it began with `{}`", bytes.escape_ascii());
         match (ended, first_bytes) {
-            (_, Some(bytes)) if !is_settings(&bytes) => {
-                Self::NotHttp2(format!("it began with `{}`", bytes.escape_ascii()))
-            }
+            (_, Some(bytes)) if TLS_RECORDS.iter().any(|record| bytes.starts_with(record)) => Self::Tls(said(bytes)),
+            (_, Some(bytes)) if !is_settings(&bytes) => Self::NotHttp2(said(bytes)),
             (Ok(()), _) => Self::Closed,
+            (Err(error), _) if is_silence(&error) => Self::Silent(describe(&error)),
             (Err(error), _) => Self::Broken(describe(&error)),
         }
     }
+}
+
+/// Whether a connection broke because nothing came back any more, rather than because the peer hung up.
+fn is_silence(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    let mut causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    let kind = causes.find_map(|error| Some(error.downcast_ref::<io::Error>()?.kind()));
+    matches!(
+        kind,
+        Some(TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown)
+    )
 }
 
 impl From<End> for ConnectError {
@@ -159,20 +188,39 @@ impl Connection {
     /// # Errors
     /// Whether the host refused or was silent.
     pub async fn open(address: &Address, patience: Duration) -> Result<Self, ConnectError> {
-        timeout(patience, Self::open_unbounded(address))
-            .await
-            .unwrap_or_else(|_| Err(ConnectError::Silent(format!("no answer in {patience:?}"))))
+        let mut http2 = http2::Builder::new(InheritingExecutor);
+        http2
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        within(patience, Self::open_with(address, connect(address.as_str()), http2)).await
     }
 
-    async fn open_unbounded(address: &Address) -> Result<Self, ConnectError> {
-        let stream = connect(address).await?;
+    /// Connects within `patience` to one of `hosts`, which the address was resolved to, and to no other. For small
+    /// messages: it holds little memory. Cancel safe.
+    ///
+    /// # Errors
+    /// Whether the hosts refused or were silent.
+    pub async fn open_small(address: &Address, hosts: &[SocketAddr], patience: Duration) -> Result<Self, ConnectError> {
+        let mut http2 = http2::Builder::new(InheritingExecutor);
+        http2
+            .initial_stream_window_size(SMALL_WINDOW_BYTES)
+            .initial_connection_window_size(SMALL_WINDOW_BYTES)
+            .max_send_buf_size(SMALL_SEND_BYTES)
+            .max_header_list_size(SMALL_HEADERS_BYTES);
+        within(patience, Self::open_with(address, connect(hosts), http2)).await
+    }
+
+    async fn open_with(
+        address: &Address,
+        connecting: impl Future<Output = io::Result<TcpStream>>,
+        mut http2: http2::Builder<InheritingExecutor>,
+    ) -> Result<Self, ConnectError> {
+        let stream = connecting.await?;
         stream.set_nodelay(true)?;
         notice_silence(&stream)?;
         let (io, mut first_bytes) = FirstBytes::<_, FRAME_TYPE_END>::new(TokioIo::new(stream));
-        let (sender, connection) = http2::Builder::new(InheritingExecutor)
+        let (sender, connection) = http2
             .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .handshake(io)
             .await
             .map_err(|error| ConnectError::Refused(describe(&error)))?;
@@ -275,6 +323,15 @@ fn lock(sender: &Sender) -> MutexGuard<'_, Option<http2::SendRequest<Body>>> {
     sender.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+async fn within(
+    patience: Duration,
+    opening: impl Future<Output = Result<Connection, ConnectError>>,
+) -> Result<Connection, ConnectError> {
+    timeout(patience, opening)
+        .await
+        .unwrap_or_else(|_| Err(ConnectError::Silent(format!("no answer in {patience:?}"))))
+}
+
 /// What a sent request came to.
 fn received(response: Result<Response<Incoming>, TrySendError<Request<Body>>>) -> Result<Response<Body>, SendError> {
     response
@@ -312,11 +369,11 @@ fn is_refused(error: &hyper::Error) -> bool {
 
 /// Connects, and tries a second time beside the first one when that has no answer soon: a first packet that is lost, as
 /// happens when its listener is just being closed, is repeated by the kernel only after a second.
-async fn connect(address: &Address) -> io::Result<TcpStream> {
-    let first = TcpStream::connect(address.as_str());
+async fn connect(to: impl ToSocketAddrs + Copy) -> io::Result<TcpStream> {
+    let first = TcpStream::connect(to);
     let second = async {
         sleep(SECOND_TRY_AFTER).await;
-        TcpStream::connect(address.as_str()).await
+        TcpStream::connect(to).await
     };
     tokio::select! {
         biased;

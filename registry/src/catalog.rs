@@ -5,12 +5,12 @@ mod requirements;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::SystemTime};
 
 use homeroom::model::{
-    Cause, Change, Epoch, Health, HealthReason, HealthState, Incarnation, Instance, InstanceId, InstanceKey,
-    Registration, Revision, ServiceName,
+    Cause, Change, Epoch, Health, HealthCheckMode, HealthReason, HealthState, Incarnation, Instance, InstanceId,
+    InstanceKey, Registration, Revision, ServiceName,
 };
 
 use self::requirements::Requirements;
-use crate::{config::Limits, error::Error};
+use crate::{config::Limits, error::Error, lease};
 
 /// Who speaks when the registry acts by itself.
 pub const REGISTRY: &str = "registry";
@@ -207,10 +207,13 @@ impl Catalog {
         }
         let probed_alike = holder.registration.address == registration.address
             && holder.registration.health_check == registration.health_check;
-        let health = if probed_alike && !draining {
+        let leased = registration.health_check.mode == HealthCheckMode::Lease;
+        let health = if leased && !holder.is_serving() {
+            lease::first_health(&registration, now)
+        } else if probed_alike && !draining {
             holder.health.clone()
         } else {
-            Health::not_probed(now)
+            lease::first_health(&registration, now)
         };
         let instance = Instance {
             registration,
@@ -236,10 +239,10 @@ impl Catalog {
         }
         let detail = format!("registered at {}", registration.address);
         let instance = Instance {
-            registration,
             incarnation: self.next_incarnation(now),
             revision: Revision::default(),
-            health: Health::not_probed(now),
+            health: lease::first_health(&registration, now),
+            registration,
             registrant,
         };
         Ok(self.put(None, instance, Cause::Registered, detail, actor, now))
@@ -318,10 +321,7 @@ impl Catalog {
         if holder.health.state == HealthState::Draining || holder.health == health {
             return Applied::default();
         }
-        let cause = match health.state {
-            HealthState::Serving if !health.suspect => Cause::Recovered,
-            _ => Cause::ProbeFailed,
-        };
+        let cause = cause_of(&health);
         let detail = health.detail.clone();
         let instance = Instance {
             health,
@@ -406,6 +406,19 @@ impl Catalog {
             changes: vec![change],
             instance: Some(instance),
         }
+    }
+}
+
+/// What made an instance's health so.
+fn cause_of(health: &Health) -> Cause {
+    match (health.state, health.reason) {
+        (HealthState::Serving, _) if !health.suspect => Cause::Recovered,
+        (HealthState::Unreachable, HealthReason::LeaseExpired) => Cause::LeaseExpired,
+        // One that is still listed though the reason is there to hide it: the brake keeps it.
+        (HealthState::Serving | HealthState::NotServing, HealthReason::Timeout | HealthReason::LeaseExpired) => {
+            Cause::Braked
+        }
+        _ => Cause::ProbeFailed,
     }
 }
 

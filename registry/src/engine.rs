@@ -7,7 +7,7 @@ use std::{
 };
 
 use homeroom::{
-    model::{Change, HealthState, Incarnation, Instance, Registration, Revision},
+    model::{Change, HealthCheckMode, HealthState, Incarnation, Instance, InstanceKey, Registration, Revision},
     telemetry::context::inherit,
 };
 
@@ -15,7 +15,7 @@ use crate::{
     catalog::{Applied, Command, Departure},
     config::{Limits, Settings},
     error::Error,
-    probe::Prober,
+    probe::{self, Prober},
     store::Store,
     watch::{Drained, Watches},
 };
@@ -37,10 +37,10 @@ pub struct Engine {
 
 impl Engine {
     /// An engine over a store; its probes work while [`Prober::run`] does.
-    pub fn new(store: Store, settings: &Settings) -> Self {
+    pub fn new(store: Store, settings: &Settings, probes: probe::Options) -> Self {
         let (store, start_time) = (Arc::new(store), SystemTime::now());
         Self {
-            prober: Arc::new(Prober::new(store.clone())),
+            prober: Arc::new(Prober::new(store.clone(), probes)),
             watches: Arc::new(Watches::new(settings.limits.watchers, start_time)),
             limits: Arc::new(settings.limits.clone()),
             start_time,
@@ -64,6 +64,7 @@ impl Engine {
         if registration.tls {
             return Err(Error::Unsupported("an instance that speaks TLS"));
         }
+        self.prober.admit(&registration, registrant).await?;
         let applied = self.store.apply(Command::Register {
             registration: Arc::new(registration),
             renews,
@@ -73,16 +74,39 @@ impl Engine {
         log(&applied);
         let renewed = renews.is_some() && applied.changes.is_empty();
         let instance = applied.instance.expect("what is registered stands");
-        if instance.health.state == HealthState::Serving {
+        let leased = instance.registration.health_check.mode == HealthCheckMode::Lease;
+        if leased {
+            self.prober.renew(&instance);
+        } else if instance.health.state == HealthState::Serving {
             return Ok((instance, renewed));
         }
         match verify {
+            _ if leased => {}
             Some(patience) => self.prober.verify(&instance, patience).await,
             None => self.prober.nudge(&instance),
         }
         // It may be gone by now; then it is as it was.
         let current = self.store.read(|state| state.catalog.get(instance.key()).cloned());
         Ok((current.unwrap_or(instance), renewed))
+    }
+
+    /// Renews the lease of an instance. Answers how long it lasts.
+    ///
+    /// # Errors
+    /// [`Error::InstanceNotFound`], [`Error::Superseded`], [`Error::NotLeased`].
+    pub fn renew_lease(&self, key: InstanceKey, incarnation: Option<Incarnation>) -> Result<Duration, Error> {
+        let instance = self.store.read(|state| state.catalog.get(&key).cloned());
+        let instance = instance.ok_or_else(|| Error::InstanceNotFound(key.clone()))?;
+        match incarnation {
+            Some(incarnation) if incarnation != instance.incarnation => {
+                return Err(Error::Superseded { key, incarnation });
+            }
+            _ if instance.registration.health_check.mode != HealthCheckMode::Lease => {
+                return Err(Error::NotLeased(key));
+            }
+            _ => self.prober.renew(&instance),
+        }
+        Ok(instance.registration.health_check.ttl)
     }
 
     /// Removes an instance; with `drain`, hides it first and waits that long for its watchers. Goes on to the end though

@@ -1,6 +1,6 @@
 //! What the registry refuses, and what its caller does next.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use homeroom::{
     model::{Address, Incarnation, InstanceKey, InvalidField},
@@ -69,6 +69,20 @@ pub enum Error {
     /// The registry is stopping: the caller comes back.
     #[error("the registry is stopping")]
     Draining,
+    /// The address leads to a host that the caller may not have probed: it registers from there, registers a lease, or
+    /// has the network allowed.
+    #[error("the registry may not probe {address} ({host}) for {}: start it with `--probe-allow {host}`, or register from there", registrant.map_or_else(|| "you".to_owned(), |ip| ip.to_string()))]
+    ProbeNotAllowed {
+        /// What was to be registered.
+        address: Address,
+        /// What it leads to.
+        host: IpAddr,
+        /// Who asks.
+        registrant: Option<IpAddr>,
+    },
+    /// The instance is probed and has no lease: the caller need not renew one.
+    #[error("`{0}` is probed, it has no lease")]
+    NotLeased(InstanceKey),
     /// This version cannot do that: the caller does without.
     #[error("{0} is not supported by this version")]
     Unsupported(&'static str),
@@ -103,6 +117,17 @@ impl From<Error> for Status {
             Error::TooManyNames { names, limit } => exceeded("TOO_MANY_NAMES", "services", limit).with("names", names),
             Error::WatchNotFound(id) => Refusal::not_found("WATCH_NOT_FOUND", "watch", id),
             Error::Draining => Refusal::draining(),
+            Error::ProbeNotAllowed {
+                address,
+                host,
+                registrant,
+            } => Refusal::new(Code::PermissionDenied, "PROBE_NOT_ALLOWED", message)
+                .with("address", address)
+                .with("ip", host)
+                .with("registrant", registrant.map(|ip| ip.to_string()).unwrap_or_default()),
+            Error::NotLeased(key) => {
+                Refusal::new(Code::FailedPrecondition, "NOT_LEASED", message).with("instance", key)
+            }
             Error::Unsupported(what) => Refusal::unimplemented(what),
         }
         .into()

@@ -250,8 +250,13 @@ impl Registry for Api {
         Ok(Response::new(AcknowledgeRevisionResponse {}))
     }
 
-    async fn renew_lease(&self, _: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
-        Err(Error::Unsupported("RenewLease").into())
+    async fn renew_lease(&self, request: Request<RenewLeaseRequest>) -> Result<Response<RenewLeaseResponse>, Status> {
+        let request = request.into_inner();
+        let key = InstanceKey::parse(&request.service, &request.id)?;
+        let ttl = self.engine.renew_lease(key, incarnation(request.incarnation))?;
+        Ok(Response::new(RenewLeaseResponse {
+            ttl: ttl.try_into().ok(),
+        }))
     }
 
     type WatchChangesStream = Pin<Box<dyn Stream<Item = Result<WatchChangesResponse, Status>> + Send>>;

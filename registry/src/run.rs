@@ -1,6 +1,6 @@
 //! The registry as a service.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use homeroom::{Service, server::ServeError, shutdown::Shutdown};
 use tokio::net::TcpListener;
@@ -10,6 +10,7 @@ use crate::{
     engine::Engine,
     grpc,
     metrics::{self, RegistryMetrics},
+    probe,
     store::Store,
 };
 
@@ -20,9 +21,15 @@ use crate::{
 pub async fn run(config: RegistryConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
     let service = Service::new("registry").unregistered().calls_together();
     let settings = &config.settings;
-    let _told = RegistryMetrics::new(service.metrics(), &settings.limits);
+    let told = RegistryMetrics::new(service.metrics(), &settings.limits);
     let store = Store::with_limits(SystemTime::now(), &settings.limits);
-    let engine = Engine::new(store, settings);
+    let configured = config.storing.service.listen;
+    let listens = listener.local_addr().unwrap_or(configured).ip();
+    let probes = probe::Options {
+        on_probe: Arc::new(move |result, took| told.on_probe(result, took)),
+        ..probe::Options::new(settings, listens)
+    };
+    let engine = Engine::new(store, settings, probes);
     let known = engine.clone();
     metrics::tell_status(service.metrics(), move || grpc::status(&known, SystemTime::now()));
     let prober = engine.prober.clone();

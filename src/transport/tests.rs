@@ -38,22 +38,43 @@ async fn a_connection_lives_as_long_as_its_server_wants() {
 }
 
 #[tokio::test]
-async fn what_does_not_speak_http2_is_told_from_what_hangs_up() {
-    for (said, not_http2) in [
-        (&b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"[..], true),
-        (b"", false),
-    ] {
+async fn what_speaks_something_else_is_told_from_what_hangs_up() {
+    let tls_alert = &b"\x15\x03\x03\x00\x02\x02\x0a"[..];
+    let http1 = &b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"[..];
+    for (said, kind) in [(http1, "http1"), (tls_alert, "tls"), (b"", "nothing")] {
         let port = Port::take();
         let listener = port.listen();
-        let connection = Connection::open(&port.address().into(), PATIENCE)
+        let connection = Connection::open_small(&port.address().into(), &[port.address()], PATIENCE)
             .await
             .expect("it listens");
         let (mut stream, _) = listener.accept().await.expect("a connection");
         stream.write_all(said).await.expect("an open connection");
-        if !not_http2 {
+        if said.is_empty() {
             drop(stream);
         }
         let end = soon("the end", connection.ended()).await;
-        assert_eq!(matches!(end, End::NotHttp2(_)), not_http2, "{end:?}");
+        let heard = match end {
+            End::NotHttp2(_) => "http1",
+            End::Tls(_) => "tls",
+            End::Closed | End::Broken(_) => "nothing",
+            End::Silent(_) => "silence",
+        };
+        assert_eq!(heard, kind, "{end:?}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_goes_to_the_hosts_that_were_given_and_names_the_address() {
+    let (health, mut calls) = scripted_health();
+    let server = Server::start(Routes::new(health));
+    let host = server.address().as_str().parse().expect("an address of numbers");
+    let address = "nowhere.invalid:1".parse().expect("an address");
+    let connection = Connection::open_small(&address, &[host], PATIENCE)
+        .await
+        .expect("it listens");
+    assert!(format!("{connection:?}").contains("nowhere.invalid:1"));
+    let mut client = HealthClient::new(connection);
+    let checking = tokio::spawn(async move { client.check(HealthCheckRequest::default()).await });
+    calls.next().await.answer(Ok(HealthCheckResponse::default()));
+    checking.await.expect("no panic").expect("an answer");
 }

@@ -1,13 +1,14 @@
 //! Who is alive: processes that die, stop, stall and come back, and the watchers that are told.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use crate::harness::{Process, Watch, closed_port, silent_port};
+use crate::harness::{PATIENCE, Process, Watch, closed_port, silent_port};
 use homeroom::proto::registry::v1::{
-    GetInstanceRequest, HealthCheck, HealthReason, HealthState, Instance, RegisterRequest,
+    GetInstanceRequest, Health, HealthCheck, HealthCheckMode, HealthReason, HealthState, Instance, RegisterRequest,
+    RenewLeaseRequest,
 };
 use rustix::process::Signal;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 async fn a_kill_is_told_in_under_a_second(registry: &Process) {
     let mut watch = Watch::open(registry, &["app"]).await;
@@ -215,4 +216,83 @@ async fn an_instance_that_stays_dead_is_evicted() {
     };
     registry.client().register(request).await.expect("it is accepted");
     all.goes("dead").await;
+}
+
+/// Reads until every one of these addresses has come in such a health; none may be hidden meanwhile.
+async fn all_become(all: &mut Watch, apps: &[Process], wanted: impl Fn(&Health) -> bool) {
+    let mut missing: BTreeSet<_> = apps.iter().map(|app| app.address.to_string()).collect();
+    let become_so = async {
+        while !missing.is_empty() {
+            for instance in all.next().await.updated {
+                let health = instance.health.expect("health");
+                assert_ne!(health.state(), HealthState::Unreachable, "{}", health.detail);
+                if wanted(&health) {
+                    missing.remove(&instance.address);
+                }
+            }
+        }
+    };
+    timeout(PATIENCE, become_so).await.expect("it comes to that");
+}
+
+#[tokio::test]
+async fn a_registry_that_hears_nobody_any_more_keeps_everybody_listed() {
+    let registry = Process::registry().await;
+    let mut all = Watch::open_all_health(&registry, &["quick"]).await;
+    let mut apps = Vec::new();
+    for n in 0..12 {
+        let app = Process::bare(&format!("app{n}"), &registry).await;
+        register_with_quick_probes(&registry, &app).await;
+        apps.push(app);
+    }
+    all_become(&mut all, &apps, |health| health.verified).await;
+    apps.iter().for_each(|app| app.signal(Signal::STOP));
+    // The reason to hide it is there, and yet it is listed.
+    let is_kept = |health: &Health| {
+        (health.state(), health.reason(), health.suspect) == (HealthState::Serving, HealthReason::Timeout, true)
+    };
+    all_become(&mut all, &apps, is_kept).await;
+    apps.iter().for_each(|app| app.signal(Signal::CONT));
+    all_become(&mut all, &apps, |health| {
+        !health.suspect && health.reason() == HealthReason::Serving
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_serves_while_it_is_renewed_is_hidden_when_it_is_not_and_evicted_in_the_end() {
+    let registry = Process::registry().await;
+    let second = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    let mut all = Watch::open_all_health(&registry, &["leased"]).await;
+    let instance = Instance {
+        service: "leased".to_owned(),
+        id: "a".to_owned(),
+        // Kept for documentation: nobody can dial it.
+        address: "198.51.100.7:1".to_owned(),
+        health_check: Some(HealthCheck {
+            mode: HealthCheckMode::Lease.into(),
+            ttl: second,
+            deregister_after: second,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let request = RegisterRequest {
+        instance: Some(instance),
+        ..Default::default()
+    };
+    registry.client().register(request).await.expect("it is accepted");
+    let mut next = async || all.comes("leased").await.health.expect("health").reason();
+    assert_eq!(next().await, HealthReason::LeaseHeld);
+    assert_eq!(next().await, HealthReason::LeaseExpired);
+    let renewal = RenewLeaseRequest {
+        service: "leased".to_owned(),
+        id: "a".to_owned(),
+        incarnation: 0,
+    };
+    let renewed = registry.client().renew_lease(renewal).await.expect("it is registered");
+    assert_eq!(renewed.into_inner().ttl, second);
+    assert_eq!(next().await, HealthReason::LeaseHeld);
+    assert_eq!(next().await, HealthReason::LeaseExpired);
+    all.goes("leased").await;
 }

@@ -67,16 +67,18 @@ fn store(_: &Engine) -> Store {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
     use homeroom::model::{self, Health, Registration};
 
     use super::*;
-    use crate::{Settings, catalog::Command, store, watch::Scope};
+    use crate::{Settings, catalog::Command, probe, store, watch::Scope};
 
     #[test]
     fn the_status_counts_what_is_there() {
-        let engine = Engine::new(store::Store::new(SystemTime::now()), &Settings::default());
+        let settings = Settings::default();
+        let probes = probe::Options::new(&settings, Ipv4Addr::LOCALHOST.into());
+        let engine = Engine::new(store::Store::new(SystemTime::now()), &settings, probes);
         let register = |service: &str, id: &str| {
             let registration = Registration::try_from(homeroom::proto::registry::v1::Instance {
                 service: service.to_owned(),

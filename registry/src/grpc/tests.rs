@@ -6,12 +6,14 @@ use homeroom::{proto::registry::v1::registry_client::RegistryClient, status::rea
 use tonic::Code;
 
 use super::*;
-use crate::{config::Settings, store::Store};
+use crate::{config::Settings, probe, store::Store};
 
 type Client = RegistryClient<ReadyAnswers<RegistryServer<Api>>>;
 
 fn client() -> (Engine, Client) {
-    let engine = Engine::new(Store::new(SystemTime::now()), &Settings::default());
+    let settings = Settings::default();
+    let probes = probe::Options::new(&settings, std::net::Ipv4Addr::LOCALHOST.into());
+    let engine = Engine::new(Store::new(SystemTime::now()), &settings, probes);
     (engine.clone(), RegistryClient::new(server(engine, Shutdown::new())))
 }
 

@@ -1,24 +1,28 @@
-//! One connection to one instance, for as long as it lasts: `Health/Watch` for news, `Health/Check` for signs of life.
+//! One connection to one place, for as long as it lasts: a `Health/Watch` for each name that its instances are asked by,
+//! `Health/Check` in its place where a server has no Watch, and as a sign of life of a connection that is idle.
 //!
 //! Not HTTP/2 pings: stock gRPC servers close connections that ping more often than every five minutes.
 
-use std::time::Duration;
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use homeroom::{
-    model::{HealthCheck, Registration},
     proto::health::v1::{
         HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_client::HealthClient,
     },
     transport::{ConnectError, Connection, End},
 };
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::{Code, Status, Streaming};
 
-use super::finding::Finding;
+use super::{
+    Ground,
+    finding::Finding,
+    place::{Place, Rhythm},
+    report::Reporter,
+    signs::Part,
+    targets::NoHost,
+};
 
 /// How long a dial may take before the next one begins beside it.
 const TURN_MAX: Duration = Duration::from_millis(250);
@@ -28,12 +32,14 @@ const END_PATIENCE: Duration = Duration::from_millis(100);
 /// How a session ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The instance had answered on this connection before it ended.
+    /// The place had answered on this connection before it ended.
     WasAlive,
-    /// The instance refused.
+    /// The place refused.
     Refused,
-    /// The instance did not answer in time.
+    /// The place did not answer in time.
     Silent,
+    /// It is to be asked otherwise from now on, on a new connection.
+    Changed,
     /// This process could not ask: nothing was found out.
     Unable(ConnectError),
 }
@@ -42,60 +48,108 @@ pub(super) enum Ended {
 enum Stop {
     /// The connection has ended.
     Disconnected,
-    /// Nothing came in time.
-    TimedOut(&'static str),
+    /// Nothing came in time to what was asked then.
+    TimedOut(&'static str, Instant),
+    /// A name is not asked for any more.
+    Changed,
 }
 
 /// Probes over one connection until it ends. Reports each finding as it comes.
-pub(super) async fn run(dials: &Semaphore, registration: &Registration, mut report: impl FnMut(Finding)) -> Ended {
-    let check = &registration.health_check;
-    let connection = match dial(dials, registration).await {
+pub(super) async fn run(ground: &Ground, place: &Place, reporter: &mut Reporter) -> Ended {
+    let (rhythm, started) = (place.rhythm(), Instant::now());
+    // Boxed, as all that is rare here: a connection that is idle is to take little memory.
+    let connection = match Box::pin(connect(ground, place, rhythm.timeout)).await {
         Ok(connection) => connection,
-        Err(ConnectError::Refused(cause)) => {
-            report(Finding::Refused(cause));
-            return Ended::Refused;
-        }
-        Err(ConnectError::Silent(cause)) => {
-            report(Finding::Silent(cause));
+        Err(NoConnection::Unable(error)) => return Ended::Unable(error),
+        Err(NoConnection::Found(finding)) if finding.is_silence() => {
+            reporter.silent(&finding, started);
             return Ended::Silent;
         }
-        Err(error @ ConnectError::Local(_)) => return Ended::Unable(error),
+        Err(NoConnection::Found(finding)) => {
+            reporter.failed(&finding, started);
+            return Ended::Refused;
+        }
     };
     let mut session = Session {
         client: HealthClient::new(connection.clone()),
-        check,
-        report: &mut report,
+        rhythm,
+        place,
+        reporter,
+        names: Vec::new(),
+        work: FuturesUnordered::new(),
+        part: ground.signs.take_part(rhythm.interval),
         answered: false,
     };
-    let Err(stop) = session.watch_or_check(&connection).await;
+    let Err(stop) = session.go(&connection).await;
     let answered = session.answered;
+    drop(session);
+    Box::pin(conclude(stop, &connection, answered, reporter)).await
+}
+
+async fn conclude(stop: Stop, connection: &Connection, answered: bool, reporter: &mut Reporter) -> Ended {
+    let now = Instant::now();
     match stop {
-        Stop::TimedOut(what) => {
-            report(Finding::Silent(format!("no answer to {what} in {:?}", check.timeout)));
-            Ended::Silent
+        Stop::Changed => return Ended::Changed,
+        Stop::TimedOut(what, asked) => {
+            let cause = format!("no answer to {what} in {:?}", now.duration_since(asked));
+            reporter.silent(&Finding::Silent(cause), asked);
+            return Ended::Silent;
         }
-        Stop::Disconnected => {
-            let finding = match timeout(END_PATIENCE, connection.ended()).await {
-                // It was closed in good order, as servers do that limit the age of connections: the next dial tells.
-                Ok(End::Closed) if answered => return Ended::WasAlive,
-                Ok(End::Closed) | Err(_) => Finding::Refused("it hung up without an answer".to_owned()),
-                Ok(End::NotHttp2(cause)) => Finding::NotHttp2(cause),
-                Ok(End::Broken(cause)) => Finding::Refused(cause),
-            };
-            report(finding);
-            if answered { Ended::WasAlive } else { Ended::Refused }
-        }
+        Stop::Disconnected => {}
     }
+    let finding = match timeout(END_PATIENCE, connection.ended()).await {
+        // It was closed in good order, as servers do that limit the age of connections: the next dial tells.
+        Ok(End::Closed) if answered => return Ended::WasAlive,
+        Ok(End::Closed) | Err(_) => Finding::Refused("it hung up without an answer".to_owned()),
+        Ok(End::NotHttp2(cause)) => Finding::NotHttp2(cause),
+        Ok(End::Tls(cause)) => Finding::SpeaksTls(cause),
+        Ok(End::Broken(cause)) => Finding::Refused(cause),
+        Ok(End::Silent(cause)) => {
+            reporter.silent(&Finding::Silent(cause), now);
+            return Ended::Silent;
+        }
+    };
+    reporter.failed(&finding, now);
+    if answered { Ended::WasAlive } else { Ended::Refused }
+}
+
+/// Why there is no connection.
+enum NoConnection {
+    Found(Finding),
+    Unable(ConnectError),
+}
+
+/// Opens a connection to the hosts that an address leads to now, if they may be dialled.
+async fn connect(ground: &Ground, place: &Place, patience: Duration) -> Result<Connection, NoConnection> {
+    let (address, registrant) = &place.key;
+    let hosts = match timeout(patience, ground.targets.resolve(address, *registrant)).await {
+        Ok(Ok(hosts)) => hosts,
+        Ok(Err(NoHost::NotAllowed(host))) => return Err(NoConnection::Found(Finding::NotAllowed(host))),
+        Ok(Err(NoHost::NotFound(cause))) => return Err(NoConnection::Found(Finding::Silent(cause))),
+        Err(_) => {
+            let cause = format!("its name was not found in {patience:?}");
+            return Err(NoConnection::Found(Finding::Silent(cause)));
+        }
+    };
+    dial(ground, place, &hosts, patience)
+        .await
+        .map_err(|error| match error {
+            ConnectError::Refused(cause) => NoConnection::Found(Finding::Refused(cause)),
+            ConnectError::Silent(cause) => NoConnection::Found(Finding::Silent(cause)),
+            ConnectError::Local(_) => NoConnection::Unable(error),
+        })
 }
 
 /// Opens a connection. Waits for its turn to begin; a host that has not answered soon gives its turn to the next, so that
 /// many silent hosts hold up nobody.
-async fn dial(dials: &Semaphore, registration: &Registration) -> Result<Connection, ConnectError> {
-    let turn = dials.acquire().await.expect("the semaphore is never closed");
-    let mut opening = std::pin::pin!(Connection::open(
-        &registration.address,
-        registration.health_check.timeout
-    ));
+async fn dial(
+    ground: &Ground,
+    place: &Place,
+    hosts: &[SocketAddr],
+    patience: Duration,
+) -> Result<Connection, ConnectError> {
+    let turn = ground.dials.acquire().await.expect("the semaphore is never closed");
+    let mut opening = std::pin::pin!(Connection::open_small(&place.key.0, hosts, patience));
     tokio::select! {
         biased;
         connection = &mut opening => return connection,
@@ -104,140 +158,257 @@ async fn dial(dials: &Semaphore, registration: &Registration) -> Result<Connecti
     opening.await
 }
 
-struct Session<'a, R> {
+struct Session<'a> {
     client: HealthClient<Connection>,
-    check: &'a HealthCheck,
-    report: &'a mut R,
+    rhythm: Rhythm,
+    place: &'a Place,
+    reporter: &'a mut Reporter,
+    names: Vec<Name>,
+    /// One piece for each name, and perhaps a sign of life.
+    work: FuturesUnordered<BoxFuture<'static, Event>>,
+    part: Part,
     answered: bool,
 }
 
-impl<R: FnMut(Finding)> Session<'_, R> {
-    async fn watch_or_check(&mut self, connection: &Connection) -> Result<std::convert::Infallible, Stop> {
-        let mut news = self.open_watch().await?;
-        let mut opened = Instant::now();
-        if news.is_none() {
-            self.check_once().await?;
-        }
-        let mut ticks = interval_at(opened + self.check.interval, self.check.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut check = None;
+/// What instances are asked by.
+struct Name {
+    name: Arc<str>,
+    /// Whether a stream tells; else it is asked again and again.
+    watched: bool,
+    /// Since when.
+    since: Instant,
+    /// What was found last, for instances that come later.
+    last: Option<Finding>,
+}
+
+/// What a piece of work comes to.
+enum Event {
+    /// A stream was opened; it has its first message, or the server has none.
+    Opened(Arc<str>, Result<Option<Opened>, Stop>, Instant),
+    /// A message of a stream; without one it is over.
+    News(
+        Arc<str>,
+        Box<Streaming<HealthCheckResponse>>,
+        Option<Result<HealthCheckResponse, Status>>,
+    ),
+    /// The answer to a check.
+    Checked(Arc<str>, Result<Answer, Stop>, Instant),
+    /// The answer to a check that was but a sign of life.
+    Alive(Result<Answer, Stop>),
+    /// It is time to check again.
+    Due(Arc<str>),
+}
+
+type Opened = (Box<Streaming<HealthCheckResponse>>, HealthCheckResponse);
+type Answer = Result<HealthCheckResponse, Status>;
+
+impl Session<'_> {
+    async fn go(&mut self, connection: &Connection) -> Result<Infallible, Stop> {
+        self.take_members_in()?;
+        let mut sign = std::pin::pin!(sleep_until(Instant::now() + self.part.first()));
+        let mut asked = false;
         loop {
             tokio::select! {
-                message = next(&mut news) => if !self.hear(message)? {
-                    // A stream that had worked for a while was ended in good order: another one tells what was missed.
-                    let worked = std::mem::replace(&mut opened, Instant::now()).elapsed() >= self.check.interval;
-                    news = if worked { self.open_watch().await? } else { None };
-                    if news.is_none() {
-                        self.check_once().await?;
+                Some(event) = self.work.next() => {
+                    if matches!(event, Event::Alive(_)) {
+                        asked = false;
+                        sign.as_mut().reset(Instant::now() + self.part.next());
                     }
-                },
-                answer = pending_or(&mut check) => {
-                    check = None;
-                    let answer = answer?;
-                    // The stream tells what the status is; then any answer is but a sign of life.
-                    if news.is_none() {
-                        self.found(self.finding_of(&answer));
+                    self.handle(event)?;
+                }
+                () = &mut sign, if !asked => {
+                    // Whoever is checked anyway shows that the connection is alive.
+                    if self.names.iter().all(|name| name.watched) {
+                        asked = true;
+                        self.ask_for_a_sign();
+                    } else {
+                        sign.as_mut().reset(Instant::now() + self.part.next());
                     }
-                },
-                _ = ticks.tick(), if check.is_none() => check = Some(self.call_check()),
+                }
+                () = self.place.changed.notified() => self.take_members_in()?,
                 _ = connection.ended() => return Err(Stop::Disconnected),
             }
         }
     }
 
-    fn request(&self) -> HealthCheckRequest {
-        HealthCheckRequest {
-            service: self.check.service.clone(),
+    /// Begins to ask for names that are new, and tells new instances what is known already.
+    fn take_members_in(&mut self) -> Result<(), Stop> {
+        let members = self.place.members();
+        let gone = |name: &Name| members.iter().all(|member| *member.name() != *name.name);
+        if self.place.rhythm() != self.rhythm || self.names.iter().any(gone) {
+            return Err(Stop::Changed);
         }
-    }
-
-    /// Opens the stream of news and reports its first message; `None` where the server has no such stream.
-    async fn open_watch(&mut self) -> Result<Option<Streaming<HealthCheckResponse>>, Stop> {
-        let request = self.request();
-        let opened = timeout(self.check.timeout, self.client.watch(request)).await;
-        let mut stream = match opened.map_err(|_| Stop::TimedOut("Health/Watch"))? {
-            Ok(response) => response.into_inner(),
-            Err(status) if is_from_server(&status) => return Ok(None),
-            Err(_) => return Err(Stop::Disconnected),
-        };
-        let first = timeout(self.check.timeout, stream.message()).await;
-        let first = first.map_err(|_| Stop::TimedOut("Health/Watch"))?;
-        Ok(self.hear(first.transpose())?.then_some(stream))
-    }
-
-    /// Reports a message of the stream. `false` when the stream is over though the connection is not: the server may
-    /// have no Watch after all.
-    fn hear(&mut self, message: Option<Result<HealthCheckResponse, Status>>) -> Result<bool, Stop> {
-        match message {
-            Some(Ok(response)) => {
-                self.found(self.finding(&response));
-                Ok(true)
+        for member in members {
+            match self.names.iter().find(|name| *name.name == *member.name()) {
+                Some(name) => {
+                    if let (0, Some(last)) = (member.findings(), &name.last) {
+                        self.reporter.answered_by(&member, last);
+                    }
+                }
+                None => self.ask_for(member.name().into()),
             }
-            Some(Err(status)) if !is_from_server(&status) => Err(Stop::Disconnected),
-            Some(Err(_)) | None => Ok(false),
         }
-    }
-
-    /// Asks for the status, and reports it.
-    async fn check_once(&mut self) -> Result<(), Stop> {
-        let answer = self.call_check().await?;
-        self.found(self.finding_of(&answer));
         Ok(())
     }
 
-    fn finding_of(&self, answer: &Result<HealthCheckResponse, Status>) -> Finding {
-        match answer {
-            Ok(response) => self.finding(response),
-            Err(status) => match status.code() {
-                Code::Unimplemented => Finding::NoHealthService,
-                Code::NotFound => Finding::HealthNameUnknown(self.check.service.clone()),
-                code => Finding::Error(format!("{code:?}: {}", status.message())),
+    fn ask_for(&mut self, name: Arc<str>) {
+        self.names.push(Name {
+            name: name.clone(),
+            watched: true,
+            since: Instant::now(),
+            last: None,
+        });
+        self.watch(name);
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), Stop> {
+        match event {
+            Event::Opened(name, opened, since) => match opened? {
+                Some((stream, first)) => {
+                    self.found(&name, finding(&name, &first), since);
+                    self.listen(name, stream);
+                }
+                None => self.check_from_now_on(name),
             },
+            Event::News(name, stream, Some(Ok(response))) => {
+                self.found(&name, finding(&name, &response), Instant::now());
+                self.listen(name, stream);
+            }
+            Event::News(_, _, Some(Err(status))) if !is_from_server(&status) => return Err(Stop::Disconnected),
+            Event::News(name, ..) => self.over(name),
+            Event::Checked(name, answer, since) => {
+                self.found(&name, finding_of(&name, &answer?), since);
+                self.check_later(name);
+            }
+            Event::Alive(answer) => {
+                answer.map(|_| ())?;
+                self.reporter.heard();
+            }
+            Event::Due(name) => self.check(name),
+        }
+        Ok(())
+    }
+
+    /// A stream was ended in good order: when it had worked for a while, another one tells what was missed; else the
+    /// server may have no Watch after all.
+    fn over(&mut self, name: Arc<str>) {
+        let worked = self
+            .names
+            .iter_mut()
+            .find(|known| known.name == name)
+            .is_some_and(|known| std::mem::replace(&mut known.since, Instant::now()).elapsed() >= self.rhythm.interval);
+        if worked {
+            self.watch(name);
+        } else {
+            self.check_from_now_on(name);
         }
     }
 
-    fn call_check(&self) -> Check {
-        let (mut client, request, patience) = (self.client.clone(), self.request(), self.check.timeout);
-        Box::pin(async move {
+    fn found(&mut self, name: &str, finding: Finding, since: Instant) {
+        self.answered = true;
+        self.reporter.answered(name, &finding, since);
+        if let Some(known) = self.names.iter_mut().find(|known| *known.name == *name) {
+            known.last = Some(finding);
+        }
+    }
+
+    /// Opens the stream of news for a name.
+    fn watch(&self, name: Arc<str>) {
+        let (mut client, patience, since) = (self.client.clone(), self.rhythm.timeout, Instant::now());
+        let open = async move {
+            let timed_out = |_| Stop::TimedOut("Health/Watch", since);
+            let opened = timeout(patience, client.watch(request(&name))).await.map_err(timed_out);
+            let opened = match opened {
+                Err(stop) => Err(stop),
+                Ok(Ok(response)) => {
+                    let mut stream = Box::new(response.into_inner());
+                    let first = timeout(patience, stream.message()).await.map_err(timed_out);
+                    first.and_then(|first| match first {
+                        Ok(first) => Ok(first.map(|first| (stream, first))),
+                        Err(status) if is_from_server(&status) => Ok(None),
+                        Err(_) => Err(Stop::Disconnected),
+                    })
+                }
+                Ok(Err(status)) if is_from_server(&status) => Ok(None),
+                Ok(Err(_)) => Err(Stop::Disconnected),
+            };
+            Event::Opened(name, opened, since)
+        };
+        self.work.push(Box::pin(open));
+    }
+
+    fn listen(&self, name: Arc<str>, mut stream: Box<Streaming<HealthCheckResponse>>) {
+        self.work.push(Box::pin(async move {
+            let message = stream.message().await.transpose();
+            Event::News(name, stream, message)
+        }));
+    }
+
+    fn check_from_now_on(&mut self, name: Arc<str>) {
+        if let Some(known) = self.names.iter_mut().find(|known| known.name == name) {
+            known.watched = false;
+        }
+        self.check(name);
+    }
+
+    fn check(&self, name: Arc<str>) {
+        let (check, since) = (self.call_check(&name), Instant::now());
+        self.work
+            .push(Box::pin(async move { Event::Checked(name, check.await, since) }));
+    }
+
+    /// Checks again after the interval, jittered to the short side.
+    fn check_later(&self, name: Arc<str>) {
+        let wait = self.rhythm.interval.mul_f64(fastrand::f64().mul_add(0.1, 0.9));
+        self.work.push(Box::pin(async move {
+            sleep(wait).await;
+            Event::Due(name)
+        }));
+    }
+
+    /// Any answer is a sign of life, whatever it says: the streams tell what the status is.
+    fn ask_for_a_sign(&self) {
+        let name = self.names.first().map_or("", |name| &name.name);
+        let check = self.call_check(name);
+        self.work.push(Box::pin(async move { Event::Alive(check.await) }));
+    }
+
+    fn call_check(&self, name: &str) -> impl Future<Output = Result<Answer, Stop>> + Send + use<> {
+        let (mut client, request, patience) = (self.client.clone(), request(name), self.rhythm.timeout);
+        let since = Instant::now();
+        async move {
             match timeout(patience, client.check(request)).await {
-                Err(_) => Err(Stop::TimedOut("Health/Check")),
+                Err(_) => Err(Stop::TimedOut("Health/Check", since)),
                 Ok(Ok(response)) => Ok(Ok(response.into_inner())),
                 Ok(Err(status)) if is_from_server(&status) => Ok(Err(status)),
                 Ok(Err(_)) => Err(Stop::Disconnected),
             }
-        })
-    }
-
-    fn finding(&self, response: &HealthCheckResponse) -> Finding {
-        match response.status() {
-            ServingStatus::Serving => Finding::Serving,
-            ServingStatus::NotServing | ServingStatus::Unknown => Finding::NotServing,
-            ServingStatus::ServiceUnknown => Finding::HealthNameUnknown(self.check.service.clone()),
         }
     }
+}
 
-    fn found(&mut self, finding: Finding) {
-        self.answered = true;
-        (self.report)(finding);
+fn request(name: &str) -> HealthCheckRequest {
+    HealthCheckRequest {
+        service: name.to_owned(),
     }
 }
 
-/// A `Health/Check` under way: what the server answered.
-type Check = BoxFuture<'static, Result<Result<HealthCheckResponse, Status>, Stop>>;
-
-/// The answer to the check that is under way; never, when there is none.
-async fn pending_or(check: &mut Option<Check>) -> Result<Result<HealthCheckResponse, Status>, Stop> {
-    match check {
-        Some(check) => check.await,
-        None => std::future::pending().await,
+fn finding(name: &str, response: &HealthCheckResponse) -> Finding {
+    match response.status() {
+        ServingStatus::Serving => Finding::Serving,
+        ServingStatus::NotServing | ServingStatus::Unknown => Finding::NotServing,
+        ServingStatus::ServiceUnknown => Finding::HealthNameUnknown(name.to_owned()),
     }
 }
 
-/// The next message of the stream; never, when there is no stream.
-async fn next(news: &mut Option<Streaming<HealthCheckResponse>>) -> Option<Result<HealthCheckResponse, Status>> {
-    match news {
-        Some(stream) => stream.message().await.transpose(),
-        None => std::future::pending().await,
+fn finding_of(name: &str, answer: &Answer) -> Finding {
+    match answer {
+        Ok(response) => finding(name, response),
+        Err(status) => match status.code() {
+            Code::Unimplemented => Finding::NoHealthService,
+            Code::NotFound => Finding::HealthNameUnknown(name.to_owned()),
+            code => Finding::Error(format!("{code:?}: {}", status.message())),
+        },
     }
 }
 

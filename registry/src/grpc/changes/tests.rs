@@ -14,6 +14,7 @@ use crate::{
     Settings,
     catalog::{Command, Departure},
     config::Limits,
+    probe,
 };
 
 type Messages = Pin<Box<dyn Stream<Item = Result<WatchChangesResponse, Error>> + Send>>;
@@ -36,7 +37,11 @@ impl Fixture {
             ..Default::default()
         };
         Self {
-            engine: Engine::new(store, &settings),
+            engine: Engine::new(
+                store,
+                &settings,
+                probe::Options::new(&settings, std::net::Ipv4Addr::LOCALHOST.into()),
+            ),
             shutdown: Shutdown::new(),
         }
     }
