@@ -20,6 +20,7 @@ pub mod discovery;
 pub mod health;
 pub mod listener;
 pub mod mesh;
+pub mod metrics;
 pub mod process;
 pub mod registration;
 pub mod server;

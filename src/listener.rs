@@ -1,17 +1,22 @@
-//! The one accept loop of every server: HTTP/2 with limits on everything that a peer can make grow.
+//! The one accept loop of every server: HTTP/2 with limits on everything that a peer can make grow, and on the same port
+//! so much HTTP/1.1 as it takes to answer the metrics.
 //!
 //! tonic's own server passes "no limit" where hyper has safe defaults, so connections are served by hyper here and
 //! tonic only routes. Must never know what it serves.
 
 mod answer;
+mod answer_body;
 mod budget;
+mod http1;
 mod message_size;
+mod plain;
+mod protocol;
+mod served;
 mod streams;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -20,17 +25,19 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tonic::{body::Body, service::Routes};
+use tonic::body::Body;
 use tower_service::Service;
 
+pub use self::served::Served;
 use self::{
+    answer_body::AnswerBody,
     budget::Budget,
     message_size::{MessageLimits, MessageSize},
+    protocol::{Protocol, Replayed},
     streams::WithCalls,
 };
 use crate::{
     deadline::{deadline_exceeded, grpc_timeout},
-    first_bytes::FirstBytes,
     shutdown::Shutdown,
     telemetry::context::{Context, TraceContext, inherit},
 };
@@ -40,6 +47,9 @@ use crate::{
 pub struct Limits {
     /// Connections at once; further ones wait in the kernel's backlog. Default 10,000: some 20 KiB each.
     pub connections: usize,
+    /// How many of them may speak HTTP/1.1; a further one is closed. Default 256: scrapers are few, and each holds some
+    /// 100 KiB of metrics for as long as it reads them.
+    pub http1_connections: usize,
     /// Calls at once on a connection; HTTP/2 makes the peer queue further ones. Default 1,024: a proxy or a channel
     /// that carries many watches needs hundreds.
     pub streams: u32,
@@ -62,11 +72,11 @@ pub struct Limits {
     /// limit.
     pub pending_total_size_bytes: usize,
     /// How long the server waits for the rest of a message that has begun; DEADLINE_EXCEEDED (MESSAGE_TIMEOUT) beyond.
-    /// Default 30 s: 4 MiB over a line of 1.2 Mbit/s.
+    /// Default 30 s: 4 MiB over a line of 1.2 Mbit/s. An answer over HTTP/1.1 has to be read within the same.
     pub message_timeout: Duration,
     /// What waits to be sent on one stream. Default 64 KiB: a slow reader stops its own sender.
     pub send_buffer_size_bytes: usize,
-    /// How long a peer may take to say that it speaks HTTP/2. Default 10 s.
+    /// How long a peer may take to say that it speaks HTTP/2, or to ask for something over HTTP/1.1. Default 10 s.
     pub handshake_timeout: Duration,
     /// How long a connection may carry no call before it is closed in good order. Default 15 min.
     pub idle_timeout: Duration,
@@ -78,6 +88,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            http1_connections: 256,
             streams: 1_024,
             pending_resets: 20,
             error_resets: 1_024,
@@ -98,8 +109,9 @@ impl Default for Limits {
 const BACKLOG: u32 = 4_096;
 /// How long to wait when accepting fails for lack of descriptors or memory: calls that end free them.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` (RFC 9113, section 3.4). What is read instead of it is refused by hyper.
-const PREFACE_BYTES: usize = 24;
+/// How long a peer whose first words are on their way when the server stops may take: it may already have sent a call
+/// behind them, which would be lost without a word.
+const LATE_GREETING_MAX: Duration = Duration::from_millis(500);
 /// Flow-control windows: 1 MiB a stream, 2 MiB a connection, so that one call does not fill a fast link's delay.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
@@ -127,14 +139,15 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// `async move { sleep(grace).await }`.
 pub async fn serve(
     listener: TcpListener,
-    routes: Routes,
+    served: impl Into<Served>,
     limits: Limits,
     shutdown: Shutdown,
     grace: impl Future<Output = ()>,
 ) -> usize {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let server = Arc::new(Server {
-        routes: routes.prepare(),
+        served: served.into().prepare(),
+        http1_slots: Semaphore::new(limits.http1_connections),
         pending_total: Budget::new("pending_total_size_bytes", limits.pending_total_size_bytes),
         limits,
         shutdown,
@@ -193,8 +206,9 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 struct Server {
-    routes: Routes,
+    served: Served,
     limits: Limits,
+    http1_slots: Semaphore,
     pending_total: Budget,
     shutdown: Shutdown,
 }
@@ -206,10 +220,26 @@ impl Server {
         let Ok(peer) = stream.peer_addr() else {
             return;
         };
-        let (io, greeted) = FirstBytes::<_, PREFACE_BYTES>::new(TokioIo::new(stream));
+        let too_late = async {
+            self.shutdown.cancelled().await;
+            sleep(LATE_GREETING_MAX).await;
+        };
+        let told = tokio::select! {
+            () = too_late => return,
+            told = timeout(self.limits.handshake_timeout, protocol::tell(stream)) => told,
+        };
+        match told {
+            Ok(Some((Protocol::Http2, io))) => self.http2_connection(io, peer).await,
+            // In a box, so that the connections that stay are not made larger by those that do not.
+            Ok(Some((Protocol::Http1, io))) => Box::pin(http1::serve(self, io)).await,
+            Ok(None) | Err(_) => {}
+        }
+    }
+
+    async fn http2_connection(&self, io: Replayed<TokioIo<TcpStream>>, peer: SocketAddr) {
         let calls = watch::Sender::new(0_usize);
         let service = Calls {
-            routes: self.routes.clone(),
+            served: self.served.clone(),
             peer,
             messages: MessageLimits {
                 size_bytes: self.limits.message_size_bytes,
@@ -222,32 +252,14 @@ impl Server {
         let started = streams::Calls::default();
         let connection = self.http2(started.clone()).serve_connection(io, service);
         let mut connection = WithCalls::new(connection, started);
-        let mut handshake = std::pin::pin!(timeout(self.limits.handshake_timeout, greeted));
-        let mut idle = std::pin::pin!(idle(calls.subscribe(), self.limits.idle_timeout));
-        let (mut greeting, mut closing) = (true, false);
-        loop {
-            tokio::select! {
-                _ = &mut connection => return,
-                in_time = &mut handshake, if greeting => {
-                    if in_time.is_err() {
-                        return;
-                    }
-                    greeting = false;
-                }
-                () = self.shutdown.cancelled(), if !closing => {
-                    // Nothing was asked on it yet, so nothing is lost.
-                    if greeting {
-                        return;
-                    }
-                    closing = true;
-                    connection.connection.as_mut().graceful_shutdown();
-                }
-                () = &mut idle, if !closing => {
-                    closing = true;
-                    connection.connection.as_mut().graceful_shutdown();
-                }
-            }
+        tokio::select! {
+            _ = &mut connection => return,
+            () = self.shutdown.cancelled() => {}
+            () = idle(calls.subscribe(), self.limits.idle_timeout) => {}
         }
+        connection.connection.as_mut().graceful_shutdown();
+        // Its faults are its peer's.
+        let _ = connection.await;
     }
 
     fn http2(&self, calls: streams::Calls) -> http2::Builder<streams::Calls> {
@@ -280,7 +292,7 @@ async fn idle(mut running: watch::Receiver<usize>, limit: Duration) {
 
 /// The calls of one connection.
 struct Calls {
-    routes: Routes,
+    served: Served,
     peer: SocketAddr,
     messages: MessageLimits,
     running: watch::Sender<usize>,
@@ -309,6 +321,17 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let running = Running::start(&self.running);
+        if plain::is_plain(&request) {
+            let answer = plain::answer(&request, self.served.metrics());
+            return Box::pin(std::future::ready(Ok(answer.map(|body| {
+                Body::new(AnswerBody {
+                    body,
+                    call: None,
+                    _running: running,
+                })
+            }))));
+        }
+        let mut call = self.served.start(request.uri().path());
         let trace = match TraceContext::from_headers(request.headers()) {
             Some(caller) => caller.child(),
             None => TraceContext::start(),
@@ -316,7 +339,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         let (uri, time) = (request.uri().clone(), grpc_timeout(request.headers()));
         let mut request = request.map(|body| Body::new(MessageSize::new(body, self.messages.clone())));
         request.extensions_mut().insert(Peer(self.peer));
-        let answer = self.routes.clone().call(request);
+        let answer = self.served.routes.clone().call(request);
         Box::pin(Context::current().with_trace(trace).scope(async move {
             let response = match time {
                 // The handler is dropped with its future. A stream of answers that has begun is its caller's to end.
@@ -330,11 +353,15 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                 Some(status) => status.into_http(),
                 None => response,
             };
+            if let Some(call) = &mut call {
+                call.note(response.headers());
+            }
             Ok(response.map(|body| {
-                Body::new(body.map_frame(move |frame| {
-                    let _until_the_body_is_dropped = &running;
-                    frame
-                }))
+                Body::new(AnswerBody {
+                    body,
+                    call,
+                    _running: running,
+                })
             }))
         }))
     }

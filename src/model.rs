@@ -139,8 +139,9 @@ impl Registration {
     pub const LABEL_CHARS_MAX: usize = 64;
     /// Every watcher holds all metadata, so it has to stay small.
     pub const METADATA_PAIRS_MAX: usize = 64;
-    /// Keys and values together.
-    pub const METADATA_SIZE_BYTES_MAX: usize = 16 * 1024;
+    /// Keys and values together. A registry has a lower limit of its own; this one keeps an instance far below the 4 MiB
+    /// that a message of stock clients has at most.
+    pub const METADATA_SIZE_BYTES_MAX: usize = 1024 * 1024;
     /// More than an instance can sensibly wait for.
     pub const REQUIRED_SERVICES_MAX: usize = 64;
 }

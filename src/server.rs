@@ -9,18 +9,14 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{
-    Status,
-    body::Body,
-    server::NamedService,
-    service::{Routes, RoutesBuilder},
-};
+use tonic::{Status, body::Body, server::NamedService, service::RoutesBuilder};
 
 use crate::{
     config::Config,
     health::{HealthReporter, health},
-    listener::{self, Limits},
+    listener::{self, Limits, Served},
     mesh::Mesh,
+    metrics::Metrics,
     model::{Address, InvalidField, Registration, ServiceName},
     proto,
     registration::{Registrar, Standing},
@@ -100,6 +96,7 @@ pub struct Service {
     grpc_names: Vec<&'static str>,
     descriptors: Vec<&'static [u8]>,
     limits: Limits,
+    metrics: Metrics,
     alongside: Vec<BoxFuture<'static, ()>>,
 }
 
@@ -115,6 +112,7 @@ impl Service {
             // Error details are described too, so that reflection clients can show them.
             descriptors: vec![proto::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET],
             limits: Limits::default(),
+            metrics: Metrics::new(),
             alongside: Vec::new(),
         }
     }
@@ -174,6 +172,11 @@ impl Service {
         self
     }
 
+    /// What the service answers under `/metrics`, to add instruments of its own.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Binds, installs the signal handlers, and runs. For the `main` of a service that needs nothing in between.
     ///
     /// # Errors
@@ -195,7 +198,7 @@ impl Service {
             cause,
         };
         let listening = listener.local_addr().map_err(cause)?;
-        let mesh = Mesh::new(config.registry.clone());
+        let mesh = Mesh::of(config);
         let address = match &config.advertise {
             Some(address) => address.clone(),
             None => reachable(listening, &config.registry).await,
@@ -208,19 +211,20 @@ impl Service {
             origin: Some(origin.into()),
             trace: None,
         };
-        let registration = self.registration(address)?;
+        let registration = self.registration(address, &config.zone)?;
         context
             .scope(self.run_as(registration, mesh, config.grace, listener, shutdown))
             .await
     }
 
-    fn registration(&self, address: Address) -> Result<Option<Registration>, InvalidField> {
+    fn registration(&self, address: Address, zone: &str) -> Result<Option<Registration>, InvalidField> {
         if !self.registered {
             return Ok(None);
         }
         let message = proto::registry::v1::Instance {
             service: self.name.clone(),
             address: address.to_string(),
+            zone: zone.to_owned(),
             required_services: self.requires.clone(),
             ..Default::default()
         };
@@ -241,7 +245,7 @@ impl Service {
         let _alongside: Vec<_> = alongside
             .map(|work| AbortOnDropHandle::new(tokio::spawn(inherit(work))))
             .collect();
-        let (reporter, routes) = self.routes(closing.clone())?;
+        let (reporter, served) = self.served(closing.clone())?;
         let (cut_off_at, deadline) = oneshot::channel();
         // The time is told at the signal; who never tells it never closes.
         let cut_off = async move {
@@ -249,7 +253,7 @@ impl Service {
                 sleep_until(deadline).await;
             }
         };
-        let server = listener::serve(listener, routes, limits, closing.clone(), cut_off);
+        let server = listener::serve(listener, served, limits, closing.clone(), cut_off);
         let server = AbortOnDropHandle::new(tokio::spawn(inherit(server)));
         let registrar = registration.map(|registration| {
             let required = registration.required_services.iter().cloned().collect();
@@ -286,19 +290,19 @@ impl Service {
         Ok(())
     }
 
-    fn routes(self, closing: Shutdown) -> Result<(HealthReporter, Routes), ServeError> {
+    fn served(self, closing: Shutdown) -> Result<(HealthReporter, Served), ServeError> {
         let (reporter, health) = health(&self.grpc_names, closing);
         let mut names = self.grpc_names;
         names.push("grpc.health.v1.Health");
+        names.extend(REFLECTION_NAMES);
+        let mut descriptors = self.descriptors;
+        descriptors.push(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET);
+        descriptors.push(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
         let reflection = || {
-            let sets = [
-                tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-                tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-            ];
-            let all_names = names.iter().copied().chain(REFLECTION_NAMES);
             let builder = tonic_reflection::server::Builder::configure().include_reflection_service(false);
-            let builder = all_names.fold(builder, |builder, name| builder.with_service_name(name));
-            let sets = self.descriptors.iter().copied().chain(sets);
+            let names = names.iter();
+            let builder = names.fold(builder, |builder, name| builder.with_service_name(*name));
+            let sets = descriptors.iter();
             sets.fold(builder, |builder, set| {
                 builder.register_encoded_file_descriptor_set(set)
             })
@@ -310,7 +314,8 @@ impl Service {
         );
         let mut routes = self.routes;
         routes.add_service(health).add_service(v1).add_service(v1alpha);
-        Ok((reporter, routes.routes()))
+        let served = Served::with_metrics(routes.routes(), self.metrics, &names, &descriptors);
+        Ok((reporter, served))
     }
 }
 

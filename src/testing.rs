@@ -2,6 +2,7 @@
 //!
 //! Behind the feature `testing`. Whatever waits here waits for an event, for at most ten seconds, and panics after that.
 
+mod exposition;
 mod registry;
 
 use std::{fmt, net::SocketAddr, pin::Pin, time::Duration};
@@ -15,10 +16,11 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, metadata::MetadataMap, service::Routes};
 
+pub use self::exposition::{Exposition, Family, Reply, Sample, http1, scrape};
 pub use self::registry::{ScriptedRegistry, Source, Stage, instance, patch, registered, snapshot};
 use crate::{
     balance::Channel,
-    listener::{self, Limits},
+    listener::{self, Limits, Peer, Served},
     model::Address,
     proto::health::v1::{
         HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
@@ -112,11 +114,11 @@ impl Server {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start_on(listener: TcpListener, routes: Routes, limits: Limits, grace: Duration) -> Self {
+    pub fn start_on(listener: TcpListener, served: impl Into<Served>, limits: Limits, grace: Duration) -> Self {
         let address = listener.local_addr().expect("the socket is bound").into();
         let shutdown = Shutdown::new();
         let grace = async move { sleep(grace).await };
-        let serve = listener::serve(listener, routes, limits, shutdown.clone(), grace);
+        let serve = listener::serve(listener, served.into(), limits, shutdown.clone(), grace);
         Self {
             address,
             shutdown,
@@ -167,6 +169,8 @@ pub struct Call<Q, A> {
     pub metadata: MetadataMap,
     /// What the handler's task carries.
     pub context: Context,
+    /// Where it came from.
+    pub peer: Option<SocketAddr>,
     answer: oneshot::Sender<Result<A, Status>>,
 }
 
@@ -196,6 +200,12 @@ impl<Q, A> Calls<Q, A> {
     /// When none comes.
     pub async fn next(&mut self) -> Call<Q, A> {
         soon("a call", self.0.recv()).await.expect("the server runs")
+    }
+
+    /// The next call, or `None` once the server is gone.
+    #[cfg(test)]
+    pub(crate) async fn next_or_end(&mut self) -> Option<Call<Q, A>> {
+        soon("a call", self.0.recv()).await
     }
 
     /// The next call if it is there already.
@@ -240,11 +250,12 @@ impl<Q, A> Method<Q, A> {
     /// What the test answers, or CANCELLED when it drops the call or is over.
     pub async fn call(&self, request: Request<Q>) -> Result<Response<A>, Status> {
         let (answer, answered) = oneshot::channel();
-        let (metadata, _, request) = request.into_parts();
+        let (metadata, extensions, request) = request.into_parts();
         let call = Call {
             request,
             metadata,
             context: Context::current(),
+            peer: extensions.get::<Peer>().map(|Peer(address)| *address),
             answer,
         };
         let over = |_| Status::cancelled("the test does not answer");

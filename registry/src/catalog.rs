@@ -10,10 +10,7 @@ use homeroom::model::{
 };
 
 use self::requirements::Requirements;
-use crate::error::Error;
-
-/// How many instances a catalog holds. At some 2 KiB each besides their metadata, 100,000 stay in a quarter of a GiB.
-pub const INSTANCES_MAX: usize = 100_000;
+use crate::{config::Limits, error::Error};
 
 /// Who speaks when the registry acts by itself.
 pub const REGISTRY: &str = "registry";
@@ -79,6 +76,7 @@ pub struct Catalog {
     services: BTreeMap<ServiceName, BTreeMap<InstanceId, Arc<Instance>>>,
     requirements: Requirements,
     instances: usize,
+    instances_max: usize,
 }
 
 impl Catalog {
@@ -91,7 +89,15 @@ impl Catalog {
             services: BTreeMap::new(),
             requirements: Requirements::default(),
             instances: 0,
+            instances_max: Limits::default().instances,
         }
+    }
+
+    /// The same catalog, which holds this many instances; one that holds more already adds none.
+    #[must_use]
+    pub fn limited(mut self, instances_max: usize) -> Self {
+        self.instances_max = instances_max;
+        self
     }
 
     /// Begins another history, which no earlier one is continued by. Revisions go on, so that they stay comparable for
@@ -223,8 +229,10 @@ impl Catalog {
         (actor, registrant): (Arc<str>, Option<IpAddr>),
         now: SystemTime,
     ) -> Result<Applied, Error> {
-        if self.instances >= INSTANCES_MAX {
-            return Err(Error::TooManyInstances);
+        if self.instances >= self.instances_max {
+            return Err(Error::TooManyInstances {
+                limit: self.instances_max,
+            });
         }
         let detail = format!("registered at {}", registration.address);
         let instance = Instance {

@@ -2,7 +2,10 @@
 
 use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, time::Duration};
 
-use homeroom::config::{Config, ConfigErrors, StoringArgs, StoringConfig, duration};
+use homeroom::{
+    config::{Config, ConfigErrors, StoringArgs, StoringConfig, duration},
+    model::Registration,
+};
 use ipnet::IpNet;
 
 /// Where the registry listens when nobody says.
@@ -85,7 +88,7 @@ struct LimitArgs {
     /// How many changes are held for watchers that come back, and for `ListChanges` [default: 100000]
     #[arg(long, env = "HOMEROOM_HISTORY_MAX", value_name = "NUMBER")]
     history_max: Option<String>,
-    /// How long changes are held at most [default: 7 days]
+    /// How old a change gets before newer ones replace it [default: 7 days]
     #[arg(long, env = "HOMEROOM_HISTORY_AGE_MAX", value_name = "DURATION")]
     history_age_max: Option<String>,
 }
@@ -183,7 +186,7 @@ pub struct Limits {
     pub watch_services: usize,
     /// Changes that are held: an hour of 28 changes a second.
     pub history: usize,
-    /// How long a change is held.
+    /// How old a change gets before newer ones replace it.
     pub history_age: Duration,
 }
 
@@ -203,6 +206,8 @@ impl Default for Limits {
 
 /// No setting needs more than this, and sums of them must not overflow.
 const NUMBER_MAX: usize = 1_000_000_000;
+/// A message that holds one instance has to stay below the 4 MiB that stock clients accept.
+const INSTANCE_SIZE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 impl Args {
     /// Checks the flags.
@@ -285,20 +290,24 @@ impl BrakeArgs {
 impl LimitArgs {
     fn check(self, errors: &mut ConfigErrors) -> Limits {
         let default = Limits::default();
+        let instance_size_bytes = errors.check(
+            "--instance-size-max",
+            self.instance_size_max.as_deref(),
+            number(1..=INSTANCE_SIZE_BYTES_MAX),
+            default.instance_size_bytes,
+        );
+        let metadata_size_bytes = errors.check(
+            "--metadata-size-max",
+            self.metadata_size_max.as_deref(),
+            number(1..=Registration::METADATA_SIZE_BYTES_MAX),
+            default.metadata_size_bytes,
+        );
         let mut limit =
             |name, text: Option<String>, default| errors.check(name, text.as_deref(), number(1..=NUMBER_MAX), default);
         Limits {
             instances: limit("--instances-max", self.instances_max, default.instances),
-            instance_size_bytes: limit(
-                "--instance-size-max",
-                self.instance_size_max,
-                default.instance_size_bytes,
-            ),
-            metadata_size_bytes: limit(
-                "--metadata-size-max",
-                self.metadata_size_max,
-                default.metadata_size_bytes,
-            ),
+            instance_size_bytes,
+            metadata_size_bytes,
             watchers: limit("--watchers-max", self.watchers_max, default.watchers),
             watch_services: limit("--watch-services-max", self.watch_services_max, default.watch_services),
             history: limit("--history-max", self.history_max, default.history),
@@ -353,6 +362,7 @@ mod tests {
             },
             limits: LimitArgs {
                 watchers_max: Some("many".to_owned()),
+                metadata_size_max: Some("1048577".to_owned()),
                 ..Default::default()
             },
             ..Default::default()
@@ -363,6 +373,7 @@ mod tests {
             "--probe-rate `0`",
             "--brake-percent `101`",
             "--watchers-max `many`",
+            "--metadata-size-max `1048577`",
         ] {
             assert!(errors.contains(name), "{name} in: {errors}");
         }

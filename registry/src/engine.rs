@@ -1,6 +1,10 @@
 //! The registry as a whole: what takes a catalog, its watchers and its probes together.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use homeroom::{
     model::{Change, HealthState, Incarnation, Instance, Registration, Revision},
@@ -9,6 +13,7 @@ use homeroom::{
 
 use crate::{
     catalog::{Applied, Command, Departure},
+    config::{Limits, Settings},
     error::Error,
     probe::Prober,
     store::Store,
@@ -24,15 +29,21 @@ pub struct Engine {
     pub watches: Arc<Watches>,
     /// Who is alive.
     pub prober: Arc<Prober>,
+    /// How much it holds.
+    pub limits: Arc<Limits>,
+    /// When it was started.
+    pub start_time: SystemTime,
 }
 
 impl Engine {
     /// An engine over a store; its probes work while [`Prober::run`] does.
-    pub fn new(store: Store) -> Self {
-        let store = Arc::new(store);
+    pub fn new(store: Store, settings: &Settings) -> Self {
+        let (store, start_time) = (Arc::new(store), SystemTime::now());
         Self {
             prober: Arc::new(Prober::new(store.clone())),
-            watches: Arc::default(),
+            watches: Arc::new(Watches::new(settings.limits.watchers, start_time)),
+            limits: Arc::new(settings.limits.clone()),
+            start_time,
             store,
         }
     }

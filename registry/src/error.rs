@@ -1,12 +1,12 @@
 //! What the registry refuses, and what its caller does next.
 
+use std::time::Duration;
+
 use homeroom::{
     model::{Address, Incarnation, InstanceKey, InvalidField},
     status::Refusal,
 };
 use tonic::{Code, Status};
-
-use crate::{catalog::INSTANCES_MAX, watch::WATCHERS_MAX};
 
 /// Why a call fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,10 +35,34 @@ pub enum Error {
     },
     /// The catalog is full: the caller backs off, and alerts.
     #[error("the catalog is full")]
-    TooManyInstances,
+    TooManyInstances {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The instance, or its metadata, is too large: the caller registers less of it.
+    #[error("{what} has {size_bytes} bytes, and may have {limit}")]
+    InstanceTooLarge {
+        /// What is too large: `instance` or `instance.metadata`.
+        what: &'static str,
+        /// How large it is.
+        size_bytes: usize,
+        /// How large it may be.
+        limit: usize,
+    },
     /// There are as many watchers as there may be: the caller backs off, and alerts.
     #[error("there are too many watchers")]
-    TooManyWatchers,
+    TooManyWatchers {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A watch names more services than it may: the caller watches all, or opens several watches.
+    #[error("the watch names {names} services, and may name {limit}")]
+    TooManyNames {
+        /// How many it names.
+        names: usize,
+        /// How many it may name.
+        limit: usize,
+    },
     /// There is no such watch: its stream has ended, the caller opens another.
     #[error("there is no watch `{0}`")]
     WatchNotFound(String),
@@ -53,12 +77,11 @@ pub enum Error {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
-        let full = |reason, subject, limit| {
-            let refusal = Refusal::new(Code::ResourceExhausted, reason, message.clone());
-            refusal
-                .quota(subject, limit)
-                .retry_after(std::time::Duration::from_secs(10))
+        // Waiting makes room, but nothing smaller.
+        let exceeded = |reason, subject, limit| {
+            Refusal::new(Code::ResourceExhausted, reason, message.clone()).quota(subject, limit)
         };
+        let full = |reason, subject, limit| exceeded(reason, subject, limit).retry_after(Duration::from_secs(10));
         match error {
             Error::InvalidField(field) => Refusal::from(field),
             Error::InstanceNotFound(key) => Refusal::not_found("INSTANCE_NOT_FOUND", "instance", key),
@@ -68,8 +91,16 @@ impl From<Error> for Status {
             Error::Superseded { key, incarnation } => Refusal::new(Code::FailedPrecondition, "SUPERSEDED", message)
                 .with("instance", key)
                 .with("incarnation", incarnation),
-            Error::TooManyInstances => full("TOO_MANY_INSTANCES", "instances", INSTANCES_MAX),
-            Error::TooManyWatchers => full("TOO_MANY_WATCHERS", "watchers", WATCHERS_MAX),
+            Error::TooManyInstances { limit } => full("TOO_MANY_INSTANCES", "instances", limit),
+            Error::InstanceTooLarge {
+                what,
+                size_bytes,
+                limit,
+            } => exceeded("INSTANCE_TOO_LARGE", what, limit)
+                .with("what", what)
+                .with("size_bytes", size_bytes),
+            Error::TooManyWatchers { limit } => full("TOO_MANY_WATCHERS", "watchers", limit),
+            Error::TooManyNames { names, limit } => exceeded("TOO_MANY_NAMES", "services", limit).with("names", names),
             Error::WatchNotFound(id) => Refusal::not_found("WATCH_NOT_FOUND", "watch", id),
             Error::Draining => Refusal::draining(),
             Error::Unsupported(what) => Refusal::unimplemented(what),

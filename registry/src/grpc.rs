@@ -1,14 +1,23 @@
 //! The wire: decodes requests, asks the engine, encodes answers.
 
+mod changes;
+mod limits;
 mod list;
 mod pages;
 mod ready;
+mod status;
 mod watch_body;
 
-use std::{collections::BTreeSet, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{
-    Stream,
+    Stream, StreamExt,
     stream::{self, Empty},
 };
 use homeroom::{
@@ -23,11 +32,13 @@ use homeroom::{
         WatchChangesResponse, WatchServicesRequest, WatchServicesResponse,
         registry_server::{Registry, RegistryServer},
     },
+    shutdown::Shutdown,
 };
 use prost::Message;
 use tonic::{Request, Response, Status};
 
 pub use self::ready::ReadyAnswers;
+pub(crate) use self::status::status;
 use self::{
     pages::{Listed, Pages},
     watch_body::WatchBody,
@@ -37,7 +48,7 @@ use crate::{
     engine::Engine,
     error::Error,
     store::State,
-    watch::{self, SERVICES_MAX, Scope, WatchId, Watcher},
+    watch::{self, Scope, WatchId, Watcher},
 };
 
 const VERIFY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
@@ -48,11 +59,13 @@ const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(5);
 const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
 
-/// The server of the API over an engine. The streams of watchers end when the engine's feeds are closed.
-pub fn server(engine: Engine) -> ReadyAnswers<RegistryServer<Api>> {
+/// The server of the API over an engine. The streams of `WatchServices` end when the engine's feeds are closed, those of
+/// `WatchChanges` at `shutdown`.
+pub fn server(engine: Engine, shutdown: Shutdown) -> ReadyAnswers<RegistryServer<Api>> {
     ReadyAnswers::new(RegistryServer::new(Api {
         engine,
         pages: Arc::default(),
+        shutdown,
     }))
 }
 
@@ -61,6 +74,7 @@ pub fn server(engine: Engine) -> ReadyAnswers<RegistryServer<Api>> {
 pub struct Api {
     engine: Engine,
     pages: Arc<Pages>,
+    shutdown: Shutdown,
 }
 
 /// The host that makes a call.
@@ -115,6 +129,7 @@ impl Registry for Api {
         let instance = request
             .instance
             .ok_or_else(|| InvalidField::new("instance", "must be given"))?;
+        limits::instance(&instance, &self.engine.limits)?;
         let registration = Registration::try_from(instance).map_err(|error| error.within("instance"))?;
         let patience = not_negative(
             "verify_timeout",
@@ -243,13 +258,16 @@ impl Registry for Api {
 
     async fn watch_changes(
         &self,
-        _: Request<WatchChangesRequest>,
+        request: Request<WatchChangesRequest>,
     ) -> Result<Response<Self::WatchChangesStream>, Status> {
-        Err(Error::Unsupported("WatchChanges").into())
+        let messages = changes::messages(&self.engine, &request.into_inner(), self.shutdown.clone())?;
+        Ok(Response::new(Box::pin(
+            messages.map(|message| message.map_err(Into::into)),
+        )))
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        Err(Error::Unsupported("GetStatus").into())
+        Ok(Response::new(status(&self.engine, SystemTime::now())))
     }
 
     async fn list_changes(
@@ -265,9 +283,7 @@ impl Registry for Api {
 
 impl Api {
     fn scope(&self, request: WatchServicesRequest) -> Result<Scope, Error> {
-        if request.services.len() > SERVICES_MAX {
-            return Err(InvalidField::new("services", format!("must be at most {SERVICES_MAX} names")).into());
-        }
+        limits::names(&request.services, &self.engine.limits)?;
         let Some(instance) = request.for_instance else {
             let names = request.services.iter().enumerate();
             let names = names.map(|(n, name)| ServiceName::parse(&format!("services[{n}]"), name));

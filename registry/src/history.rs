@@ -1,12 +1,10 @@
 //! The changes that are still held, so that a watcher can be given only what it missed. Pure.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use homeroom::model::{Change, Revision};
 
-/// How many changes are held: an hour of 28 changes a second.
-pub const CHANGES_MAX: usize = 100_000;
-/// How much they may take: as many changes of usual instances fit, and fewer of such with much metadata.
+/// How much the changes may take: as many as are held by default changes of usual instances fit, and fewer of such with much metadata.
 pub const CHANGES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a change takes besides its texts.
 const CHANGE_BYTES: usize = 512;
@@ -18,6 +16,7 @@ pub struct History {
     size_bytes: usize,
     max: usize,
     bytes_max: usize,
+    age_max: Duration,
     newest: Revision,
 }
 
@@ -29,8 +28,17 @@ impl History {
             size_bytes: 0,
             max,
             bytes_max,
+            age_max: Duration::MAX,
             newest: Revision::default(),
         }
+    }
+
+    /// The same history, which compacts changes that are older than this. The clock is that of the changes: the last
+    /// ones stay for as long as nothing follows them.
+    #[must_use]
+    pub fn aging(mut self, age_max: Duration) -> Self {
+        self.age_max = age_max;
+        self
     }
 
     /// Adds the next change.
@@ -41,13 +49,34 @@ impl History {
         assert_eq!(change.revision, self.newest.next(), "revisions rise by one a change");
         self.newest = change.revision;
         self.size_bytes += size_bytes(&change);
+        let now = change.time;
         self.changes.push_back(change);
-        while self.changes.len() > self.max || self.size_bytes > self.bytes_max {
+        let aged = |oldest: &Change| now.duration_since(oldest.time).is_ok_and(|age| age > self.age_max);
+        while self.changes.len() > self.max
+            || self.size_bytes > self.bytes_max
+            || self.changes.front().is_some_and(|oldest| aged(oldest))
+        {
             let Some(oldest) = self.changes.pop_front() else {
                 return;
             };
             self.size_bytes -= size_bytes(&oldest);
         }
+    }
+
+    /// How many changes are held.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The revision before the oldest change that is held: [`History::since`] it are all of them.
+    pub fn start(&self) -> Revision {
+        let before = |oldest: &Arc<Change>| Revision(oldest.revision.0 - 1);
+        self.changes.front().map_or(self.newest, before)
     }
 
     /// The changes after a revision, oldest first; `None` when some of them are compacted, or the revision is not of
@@ -96,6 +125,23 @@ mod tests {
             }));
         }
         history
+    }
+
+    #[test]
+    fn changes_are_compacted_by_their_age_when_newer_ones_come() {
+        let mut history = history(10, 3).aging(Duration::from_secs(60));
+        assert_eq!((history.len(), history.start()), (3, Revision(0)));
+        let next = |revision, age| Change {
+            revision: Revision(revision),
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(age),
+            ..(*history.changes[0]).clone()
+        };
+        let (within, beyond) = (next(4, 60), next(5, 61));
+        history.push(Arc::new(within));
+        assert_eq!(history.len(), 4);
+        history.push(Arc::new(beyond));
+        assert_eq!((since(&history, 3), history.start()), (Some(vec![4, 5]), Revision(3)));
+        assert_eq!(History::new(1, 1).start(), Revision(0), "of an empty one");
     }
 
     fn since(history: &History, revision: u64) -> Option<Vec<u64>> {

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`catalog`] decides what a command changes, [`history`] holds the changes, [`store`] is where a
 //! command takes effect, [`watch`] tells those who depend on it, [`probe`] finds out who is alive, [`engine`] takes them
-//! together, [`grpc`] translates.
+//! together, [`metrics`] counts, [`grpc`] translates.
 
 pub mod catalog;
 pub mod config;
@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 pub mod grpc;
 pub mod history;
+pub mod metrics;
 pub mod probe;
 pub mod store;
 pub mod watch;

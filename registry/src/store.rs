@@ -13,8 +13,9 @@ use tokio::sync::watch;
 
 use crate::{
     catalog::{Applied, Catalog, Command},
+    config::Limits,
     error::Error,
-    history::{CHANGES_BYTES_MAX, CHANGES_MAX, History},
+    history::{CHANGES_BYTES_MAX, History},
     watch::Feeds,
 };
 
@@ -38,16 +39,21 @@ pub struct State {
 }
 
 impl Store {
-    /// An empty store. Its epoch is the time, which no earlier one had.
+    /// An empty store with the default limits.
     pub fn new(now: SystemTime) -> Self {
+        Self::with_limits(now, &Limits::default())
+    }
+
+    /// An empty store. Its epoch is the time, which no earlier one had.
+    pub fn with_limits(now: SystemTime, limits: &Limits) -> Self {
         let micros = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
             .as_micros();
         let epoch = Epoch(u64::try_from(micros).unwrap_or(u64::MAX));
         let state = State {
-            catalog: Catalog::new(epoch),
-            history: History::new(CHANGES_MAX, CHANGES_BYTES_MAX),
+            catalog: Catalog::new(epoch).limited(limits.instances),
+            history: History::new(limits.history, CHANGES_BYTES_MAX).aging(limits.history_age),
         };
         Self {
             state: Mutex::new(state),

@@ -30,19 +30,14 @@ pub use self::{
     scope::{Scope, Selection},
     watcher::{Request, Watcher},
 };
-use crate::error::Error;
+use crate::{config::Limits, error::Error};
 
-/// How many watches may be open: at some 4 KiB each, 80 MiB. One that does not read takes eight bytes an instance of its
-/// view besides, and the one message that the transport holds for it.
-pub const WATCHERS_MAX: usize = 20_000;
-/// How many services one watch may name: more is better watched as all.
-pub const SERVICES_MAX: usize = 1_000;
-
-/// The open watches, and how far each has come.
+/// The open watches, and how far each has come. One that does not read takes eight bytes an instance of its view besides
+/// what it is itself, and the one message that the transport holds for it.
 #[derive(Debug)]
 pub struct Watches {
     /// How many may be open.
-    max: usize,
+    limit: usize,
     /// When this registry began, in microseconds: tells its watches from those of an earlier one.
     start: u64,
     /// Never held while something is awaited. A feed may be locked under it, never the other way round.
@@ -157,21 +152,30 @@ impl Drop for Guard {
     }
 }
 
+/// How many watches are open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WatchCounts {
+    /// All of them.
+    pub open: usize,
+    /// Those that acknowledge revisions.
+    pub acknowledging: usize,
+}
+
 impl Default for Watches {
     fn default() -> Self {
-        Self::new(WATCHERS_MAX, SystemTime::now())
+        Self::new(Limits::default().watchers, SystemTime::now())
     }
 }
 
 impl Watches {
-    /// No watches yet, and `max` at most, of a registry that begins now.
-    pub fn new(max: usize, now: SystemTime) -> Self {
+    /// No watches yet, and at most this many, of a registry that begins now.
+    pub fn new(limit: usize, now: SystemTime) -> Self {
         let micros = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
             .as_micros();
         Self {
-            max,
+            limit,
             start: u64::try_from(micros).unwrap_or(u64::MAX),
             open: Mutex::default(),
             propagated: OnceLock::new(),
@@ -185,14 +189,24 @@ impl Watches {
         let _ = self.propagated.set(Observer(Box::new(observer)));
     }
 
+    /// How many watches are open.
+    pub fn counts(&self) -> WatchCounts {
+        let open = self.lock();
+        let acknowledging = |watch: &&Watch| watch.acknowledged.is_some();
+        WatchCounts {
+            open: open.watches.len(),
+            acknowledging: open.watches.values().filter(acknowledging).count(),
+        }
+    }
+
     /// Opens a watch. A watcher that says that it acknowledges is waited for from now on, another one once it has.
     ///
     /// # Errors
     /// [`Error::TooManyWatchers`].
     pub fn open(self: &Arc<Self>, scope: &Scope, acknowledges: bool) -> Result<Guard, Error> {
         let mut open = self.lock();
-        if open.watches.len() >= self.max {
-            return Err(Error::TooManyWatchers);
+        if open.watches.len() >= self.limit {
+            return Err(Error::TooManyWatchers { limit: self.limit });
         }
         open.last_number += 1;
         let number = open.last_number;
@@ -208,13 +222,6 @@ impl Watches {
             watches: self.clone(),
             number,
         })
-    }
-
-    /// How many watches are open, and how many of their watchers acknowledge.
-    pub fn count(&self) -> (usize, usize) {
-        let open = self.lock();
-        let acknowledging = open.watches.values().filter(|watch| watch.acknowledged.is_some());
-        (open.watches.len(), acknowledging.count())
     }
 
     /// Notes that a watcher has applied a revision of the catalog, which is at `current`.

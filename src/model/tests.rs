@@ -106,7 +106,7 @@ fn what_is_out_of_bounds_is_refused_by_the_path_of_its_field() {
         "required_services"
     );
     assert_eq!(
-        refused(|m| m.metadata = [("k".into(), "v".repeat(16 * 1024))].into()),
+        refused(|m| m.metadata = [("k".into(), "v".repeat(Registration::METADATA_SIZE_BYTES_MAX))].into()),
         "metadata"
     );
     assert_eq!(

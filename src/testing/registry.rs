@@ -1,5 +1,7 @@
 //! A registry that answers as a test says.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, service::Routes};
@@ -105,15 +107,23 @@ pub struct Source(mpsc::Receiver<Result<WatchServicesResponse, Status>>);
 
 /// The sending end of a scripted stream, which ends when this is dropped.
 #[derive(Debug)]
-pub struct Stage(mpsc::Sender<Result<WatchServicesResponse, Status>>);
+pub struct Stage {
+    messages: mpsc::Sender<Result<WatchServicesResponse, Status>>,
+    named: AtomicBool,
+}
 
 impl Stage {
-    /// Sends a message, or ends the stream with a status.
+    /// Sends a message, or ends the stream with a status. The first message names the watch `w`.
     ///
     /// # Panics
     /// When the watcher is gone.
-    pub async fn send(&self, message: Result<WatchServicesResponse, Status>) {
-        self.0.send(message).await.expect("the watcher listens");
+    pub async fn send(&self, mut message: Result<WatchServicesResponse, Status>) {
+        if let Ok(message) = &mut message
+            && !self.named.swap(true, Ordering::Relaxed)
+        {
+            "w".clone_into(&mut message.watch_id);
+        }
+        self.messages.send(message).await.expect("the watcher listens");
     }
 
     /// Waits until the watcher is gone.
@@ -121,7 +131,7 @@ impl Stage {
     /// # Panics
     /// When it is still there after ten seconds.
     pub async fn cancelled(self) {
-        soon("the end of the watch", self.0.closed()).await;
+        soon("the end of the watch", self.messages.closed()).await;
     }
 }
 
@@ -131,7 +141,11 @@ impl Call<WatchServicesRequest, Source> {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         let request = self.request.clone();
         self.answer(Ok(Source(receiver)));
-        (request, Stage(sender))
+        let stage = Stage {
+            messages: sender,
+            named: AtomicBool::new(false),
+        };
+        (request, stage)
     }
 }
 
@@ -151,7 +165,7 @@ pub fn instance(service: &str, address: &Address, revision: u64) -> proto::Insta
     }
 }
 
-/// The snapshot of a watch: all instances at a revision, of the epoch 1 and the watch `w`.
+/// The snapshot of a watch: all instances at a revision, of the epoch 1.
 ///
 /// # Panics
 /// When an instance is not valid.
@@ -176,7 +190,6 @@ pub fn patch(revision: u64, updated: &[proto::Instance], view: &[proto::Instance
         epoch: 1,
         updated: updated.to_vec(),
         view_hash: view.iter().map(hash).fold(0, u64::wrapping_add),
-        watch_id: "w".to_owned(),
         ..Default::default()
     }
 }

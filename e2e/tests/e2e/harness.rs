@@ -196,10 +196,11 @@ impl Watch {
             .await
             .expect("a message in time");
         let message = message.expect("no error").expect("the stream goes on");
-        self.position = AcknowledgeRevisionRequest {
-            watch_id: message.watch_id.clone(),
-            revision: message.revision,
-        };
+        // Only the first message names the watch.
+        if !message.watch_id.is_empty() {
+            self.position.watch_id.clone_from(&message.watch_id);
+        }
+        self.position.revision = message.revision;
         message
     }
 

@@ -3,4 +3,5 @@
 mod harness;
 mod liveness;
 mod mesh;
+mod rolling;
 mod start;

@@ -200,13 +200,13 @@ fn leaving_needs_to_be_there() {
 
 #[test]
 fn a_full_catalog_refuses_newcomers_and_keeps_what_it_has() {
-    let mut catalog = Catalog::new(Epoch(1));
-    for n in 0..INSTANCES_MAX {
+    let mut catalog = Catalog::new(Epoch(1)).limited(3);
+    for n in 0..3 {
         register(&mut catalog, registration(&n.to_string(), 1), None).expect("there is room");
     }
     assert_eq!(
         register(&mut catalog, registration("x", 1), None).map(|_| ()),
-        Err(Error::TooManyInstances)
+        Err(Error::TooManyInstances { limit: 3 })
     );
     register(&mut catalog, registration("0", 1), None).expect("it is known");
     catalog

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use homeroom::{
-    model::{InstanceId, InstanceKey, InvalidField, Revision, ServiceName},
+    model::{self, InstanceId, InstanceKey, InvalidField, Revision, ServiceName},
     page::Page,
     proto::registry::v1::{
         Change, Instance, ListChangesRequest, ListChangesResponse, ListInstancesRequest, ListInstancesResponse,
@@ -12,6 +12,7 @@ use homeroom::{
 };
 use prost::Message;
 
+use super::changes::ChangeFilter;
 use crate::{error::Error, store::State};
 
 /// A token that is ours was made from a cursor that is.
@@ -95,21 +96,14 @@ pub(super) fn instances(request: &ListInstancesRequest, state: &State) -> Result
 }
 
 pub(super) fn changes(request: &ListChangesRequest, state: &State) -> Result<ListChangesResponse, Error> {
-    let service = filter(&request.service)?;
-    let key = match (&service, request.id.as_str()) {
-        (_, "") => None,
-        (Some(_), id) => Some(InstanceKey::parse(&request.service, id)?),
-        (None, _) => return Err(InvalidField::new("id", "must come with `service`").into()),
-    };
+    let filter = ChangeFilter::parse(&request.service, &request.id)?;
     let epoch = state.catalog.epoch().0;
     let list = format!("ListChanges {epoch} {} {}", request.service, request.id);
     let page = Page::parse(list, request.page_size, &request.page_token)?;
     let before = cursor(&page, |text| text.parse().ok().map(Revision))?;
-    let wanted = state.history.newest_first().filter(|change| {
-        before.is_none_or(|before| change.revision < before)
-            && service.as_ref().is_none_or(|service| change.key().service == *service)
-            && key.as_ref().is_none_or(|key| change.key() == key)
-    });
+    let older = |change: &model::Change| before.is_none_or(|before| change.revision < before);
+    let changes = state.history.newest_first();
+    let wanted = changes.filter(|change| older(change) && filter.matches(change));
     let (changes, more) = page.take(wanted.map(|change| Change::from(&**change)), Message::encoded_len);
     let last = changes.last().filter(|_| more);
     Ok(ListChangesResponse {

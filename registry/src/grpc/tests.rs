@@ -6,13 +6,13 @@ use homeroom::{proto::registry::v1::registry_client::RegistryClient, status::rea
 use tonic::Code;
 
 use super::*;
-use crate::store::Store;
+use crate::{config::Settings, store::Store};
 
 type Client = RegistryClient<ReadyAnswers<RegistryServer<Api>>>;
 
 fn client() -> (Engine, Client) {
-    let engine = Engine::new(Store::new(SystemTime::now()));
-    (engine.clone(), RegistryClient::new(server(engine)))
+    let engine = Engine::new(Store::new(SystemTime::now()), &Settings::default());
+    (engine.clone(), RegistryClient::new(server(engine, Shutdown::new())))
 }
 
 async fn register(client: &mut Client, service: &str, id: &str) {

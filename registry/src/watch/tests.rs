@@ -321,7 +321,11 @@ async fn a_drain_waits_for_those_who_acknowledge_and_names_the_late() {
         acknowledge(&watches, slow.id(), 2).expect("it is open");
     });
     assert_eq!((drained.watchers, drained.late), (2, vec![]));
-    assert_eq!(watches.count(), (4, 3));
+    let counts = WatchCounts {
+        open: 4,
+        acknowledging: 3,
+    };
+    assert_eq!(watches.counts(), counts);
     drop((silent, elsewhere));
 }
 
@@ -561,10 +565,15 @@ async fn removals_too_many_for_one_message_come_in_parts() {
 
 #[tokio::test]
 async fn watchers_are_limited() {
-    let watches: Arc<Watches> = Arc::default();
-    let mut guards: Vec<_> = (0..WATCHERS_MAX).map(|_| open(&watches, &[], false)).collect();
+    let watches = Arc::new(Watches::new(3, SystemTime::now()));
+    let mut guards: Vec<_> = (0..3).map(|n| open(&watches, &[], n == 0)).collect();
+    let counts = WatchCounts {
+        open: 3,
+        acknowledging: 1,
+    };
+    assert_eq!(watches.counts(), counts);
     let refused = watches.open(&Scope::services(named(&[]), false), false);
-    assert_eq!(refused.map(|_| ()), Err(Error::TooManyWatchers));
+    assert_eq!(refused.map(|_| ()), Err(Error::TooManyWatchers { limit: 3 }));
     guards.pop();
     open(&watches, &[], false);
 }
