@@ -20,9 +20,10 @@ use crate::{
 pub async fn run(config: RegistryConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
     let service = Service::new("registry").unregistered();
     let settings = &config.settings;
-    let _told = RegistryMetrics::new(service.metrics(), &settings.limits);
+    let told = RegistryMetrics::new(service.metrics(), &settings.limits);
     let store = Store::with_limits(SystemTime::now(), &settings.limits);
     let engine = Engine::new(store, settings);
+    engine.watches.observe_propagation(move |after| told.on_propagated(after));
     let known = engine.clone();
     metrics::tell_status(service.metrics(), move || grpc::status(&known, SystemTime::now()));
     let prober = engine.prober.clone();
