@@ -23,7 +23,9 @@ pub async fn run(config: RegistryConfig, listener: TcpListener, shutdown: Shutdo
     let told = RegistryMetrics::new(service.metrics(), &settings.limits);
     let store = Store::with_limits(SystemTime::now(), &settings.limits);
     let engine = Engine::new(store, settings);
-    engine.watches.observe_propagation(move |after| told.on_propagated(after));
+    engine
+        .watches
+        .observe_propagation(move |after| told.on_propagated(after));
     let known = engine.clone();
     metrics::tell_status(service.metrics(), move || grpc::status(&known, SystemTime::now()));
     let prober = engine.prober.clone();
