@@ -315,7 +315,7 @@ impl Drop for Running {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Calls {
-    type Response = Response<Body>;
+    type Response = Response<AnswerBody>;
     type Error = std::convert::Infallible;
     type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -323,12 +323,10 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         let running = Running::start(&self.running);
         if plain::is_plain(&request) {
             let answer = plain::answer(&request, self.served.metrics());
-            return Box::pin(std::future::ready(Ok(answer.map(|body| {
-                Body::new(AnswerBody {
-                    body,
-                    call: None,
-                    _running: running,
-                })
+            return Box::pin(std::future::ready(Ok(answer.map(|body| AnswerBody {
+                body,
+                call: None,
+                _running: running,
             }))));
         }
         let mut call = self.served.start(request.uri().path());
@@ -356,12 +354,10 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             if let Some(call) = &mut call {
                 call.note(response.headers());
             }
-            Ok(response.map(|body| {
-                Body::new(AnswerBody {
-                    body,
-                    call,
-                    _running: running,
-                })
+            Ok(response.map(|body| AnswerBody {
+                body,
+                call,
+                _running: running,
             }))
         }))
     }

@@ -26,10 +26,16 @@ pub async fn run(config: RegistryConfig, listener: TcpListener, shutdown: Shutdo
     let configured = config.storing.service.listen;
     let listens = listener.local_addr().unwrap_or(configured).ip();
     let probes = probe::Options {
-        on_probe: Arc::new(move |result, took| told.on_probe(result, took)),
+        on_probe: {
+            let told = told.clone();
+            Arc::new(move |result, took| told.on_probe(result, took))
+        },
         ..probe::Options::new(settings, listens)
     };
     let engine = Engine::new(store, settings, probes);
+    engine
+        .watches
+        .observe_propagation(move |after| told.on_propagated(after));
     let known = engine.clone();
     metrics::tell_status(service.metrics(), move || grpc::status(&known, SystemTime::now()));
     let prober = engine.prober.clone();

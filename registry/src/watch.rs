@@ -8,6 +8,7 @@ mod batch;
 mod feed;
 mod feeds;
 mod frame;
+mod propagation;
 mod scope;
 mod seats;
 mod watcher;
@@ -15,13 +16,14 @@ mod watcher;
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use homeroom::model::{InvalidField, Revision, ServiceName};
 use tokio::{sync::Notify, time::timeout};
 
+use self::feed::Feed;
 pub use self::{
     batch::{Batch, Position},
     feeds::{Feeds, Woken},
@@ -38,8 +40,18 @@ pub struct Watches {
     limit: usize,
     /// When this registry began, in microseconds: tells its watches from those of an earlier one.
     start: u64,
-    /// Never held while something is awaited, and no other lock is taken under it.
+    /// Never held while something is awaited. A feed may be locked under it, never the other way round.
     open: Mutex<Open>,
+    propagated: OnceLock<Observer>,
+}
+
+/// Is told how long a change took from its commit to the last watcher of a view that acknowledged it.
+struct Observer(Box<dyn Fn(Duration) + Send + Sync>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +67,9 @@ struct Watch {
     selection: Arc<Selection>,
     /// The last position that it has acknowledged; `None` for a watcher that never does.
     acknowledged: Option<Position>,
+    /// Where the propagation of changes to it is measured, and the revision after which it counts.
+    measured: Option<(Arc<Feed>, Revision)>,
+    feed: Option<Arc<Feed>>,
 }
 
 /// Somebody waits until watchers have come to a position.
@@ -116,21 +131,23 @@ impl Guard {
         self.watches.id(self.number)
     }
 
-    /// Notes what the watch covers from now on. Its watcher is given a snapshot, so it is waited for only where it covers
-    /// a service as before.
-    fn set_scope(&self, scope: &Scope) {
+    /// Notes which feed the watcher is told by from now on. It starts over there, so it is waited for only where it
+    /// covers a service as before.
+    fn follow(&self, feed: &Arc<Feed>) {
         let mut open = self.watches.lock();
         if let Some(watch) = open.watches.get_mut(&self.number) {
-            watch.selection = scope.selection().clone();
+            watch.follow(feed);
         }
-        open.settle(self.number, |drain| !scope.selection().covers(&drain.service));
+        open.settle(self.number, |drain| !feed.selection.covers(&drain.service));
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         let mut open = self.watches.lock();
-        open.watches.remove(&self.number);
+        if let Some(mut watch) = open.watches.remove(&self.number) {
+            watch.stop_measuring();
+        }
         open.settle(self.number, |_| true);
     }
 }
@@ -161,7 +178,15 @@ impl Watches {
             limit,
             start: u64::try_from(micros).unwrap_or(u64::MAX),
             open: Mutex::default(),
+            propagated: OnceLock::new(),
         }
+    }
+
+    /// Has told how long each change takes from its commit to the last watcher of a view that acknowledges it. Only the
+    /// first observer is told.
+    pub fn observe_propagation(&self, observer: impl Fn(Duration) + Send + Sync + 'static) {
+        // Another one is there already.
+        let _ = self.propagated.set(Observer(Box::new(observer)));
     }
 
     /// How many watches are open.
@@ -188,6 +213,8 @@ impl Watches {
         let watch = Watch {
             selection: scope.selection().clone(),
             acknowledged: acknowledges.then(Position::default),
+            measured: None,
+            feed: None,
         };
         open.watches.insert(number, watch);
         drop(open);
@@ -214,11 +241,16 @@ impl Watches {
         let before = watch.acknowledged.filter(|(_, of)| *of == epoch);
         let position = (before.map_or(revision, |(before, _)| before.max(revision)), epoch);
         watch.acknowledged = Some(position);
+        let took = watch.measure(revision);
         let selection = watch.selection.clone();
         if is_first {
             open.join_drains(id.number, &selection);
         }
         open.settle(id.number, |drain| is_at(position, drain.position));
+        drop(open);
+        if let Some(Observer(observe)) = self.propagated.get() {
+            took.into_iter().for_each(observe);
+        }
         Ok(())
     }
 
@@ -245,6 +277,40 @@ impl Watches {
     /// A panic elsewhere cannot leave the map in a bad state.
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch {
+    fn follow(&mut self, feed: &Arc<Feed>) {
+        self.stop_measuring();
+        self.selection = feed.selection.clone();
+        self.feed = Some(feed.clone());
+        if self.acknowledged.is_some() {
+            self.start_measuring();
+        }
+    }
+
+    /// Counts a revision that was acknowledged. Returns how long the changes took that it was the last to acknowledge.
+    fn measure(&mut self, revision: Revision) -> Vec<Duration> {
+        let Some((feed, counts_after)) = &mut self.measured else {
+            self.start_measuring();
+            return Vec::new();
+        };
+        if revision <= *counts_after {
+            return Vec::new();
+        }
+        feed.acknowledged(std::mem::replace(counts_after, revision), revision)
+    }
+
+    fn start_measuring(&mut self) {
+        let feed = self.feed.clone();
+        self.measured = feed.map(|feed| (feed.clone(), feed.join_acknowledging()));
+    }
+
+    fn stop_measuring(&mut self) {
+        if let Some((feed, counts_after)) = self.measured.take() {
+            feed.leave_acknowledging(counts_after);
+        }
     }
 }
 

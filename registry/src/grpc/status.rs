@@ -15,7 +15,7 @@ pub(crate) fn status(engine: &Engine, now: SystemTime) -> GetStatusResponse {
         server_time: Some(now.into()),
         watchers: count(watches.open),
         acknowledging_watchers: count(watches.acknowledging),
-        brake: Some(brake(engine)),
+        brake: Some(brake(engine, now)),
         store: Some(store(engine)),
         ..Default::default()
     };
@@ -54,8 +54,15 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn brake(_: &Engine) -> Brake {
-    Brake::default()
+fn brake(engine: &Engine, now: SystemTime) -> Brake {
+    let brake = engine.prober.brake_status();
+    Brake {
+        engaged: brake.engaged,
+        services: brake.services.iter().map(ToString::to_string).collect(),
+        since: brake.engaged_for.map(|long| (now - long).into()),
+        kept_instances: count(brake.kept),
+        detail: brake.detail,
+    }
 }
 
 fn store(_: &Engine) -> Store {

@@ -14,6 +14,7 @@ use super::{
     Scope, Selection,
     batch::{Batch, Position},
     frame::Told,
+    propagation::Propagation,
     seats::Seats,
 };
 use crate::store::State;
@@ -45,6 +46,7 @@ struct FeedState {
     /// What has been made since the last change.
     ready: Vec<Ready>,
     seats: Seats,
+    propagation: Propagation,
     closed: bool,
 }
 
@@ -94,6 +96,7 @@ impl Feed {
                 compacted: revision,
                 ready: Vec::new(),
                 seats: Seats::default(),
+                propagation: Propagation::default(),
                 closed: false,
             }),
         }
@@ -107,6 +110,7 @@ impl Feed {
         feed.log.clear();
         feed.compacted = state.catalog.revision();
         feed.ready.clear();
+        feed.propagation.clear();
         feed.seats.take_waiting(woken);
     }
 
@@ -133,6 +137,7 @@ impl Feed {
             feed.compacted = oldest.revision;
         }
         feed.ready.clear();
+        feed.propagation.made(change.revision, Instant::now());
         feed.seats.take_waiting(woken);
     }
 
@@ -152,6 +157,24 @@ impl Feed {
         let mut feed = self.lock();
         feed.seats.leave(seat);
         feed.seats.is_empty()
+    }
+
+    /// A watcher acknowledges from now on. Returns the revision after which it counts.
+    pub(super) fn join_acknowledging(&self) -> Revision {
+        let mut feed = self.lock();
+        feed.propagation.join();
+        feed.position.0
+    }
+
+    /// A watcher that counted for the changes after a revision acknowledges no more.
+    pub(super) fn leave_acknowledging(&self, after: Revision) {
+        self.lock().propagation.leave(after);
+    }
+
+    /// A watcher that counted for the changes after a revision has acknowledged another one. Returns how long those took
+    /// that it was the last for.
+    pub(super) fn acknowledged(&self, after: Revision, until: Revision) -> Vec<Duration> {
+        self.lock().propagation.acknowledged(after, until, Instant::now())
     }
 
     /// Tells one watcher to look up again what it watches.

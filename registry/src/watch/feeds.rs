@@ -185,6 +185,10 @@ impl Seat {
         &self.scope
     }
 
+    pub(super) fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
     /// What the watcher has to be told; it is woken later when that is nothing.
     pub(super) fn news(&self, position: Position, waker: &Waker) -> News {
         self.feed.news(self.number, position, waker)

@@ -333,13 +333,18 @@ async fn a_drain_waits_for_those_who_acknowledge_and_names_the_late() {
 async fn a_drain_waits_neither_for_who_is_gone_nor_for_who_watches_something_else_by_now() {
     let watches: Arc<Watches> = Arc::default();
     let (leaving, moving) = (open(&watches, &["s"], true), open(&watches, &["s"], true));
+    let scope = Scope::services(named(&["t"]), false);
+    let feed = Fixture::new()
+        .store
+        .read(|state| Feed::new(scope.selection().clone(), state));
+    let elsewhere = Arc::new(feed);
     let service = "s".parse().expect("a valid name");
     let started = tokio::time::Instant::now();
     let (drained, ()) = tokio::join!(
         watches.applied(&service, (Revision(2), EPOCH), Duration::from_secs(1)),
         async {
             drop(leaving);
-            moving.set_scope(&Scope::services(named(&["t"]), false));
+            moving.follow(&elsewhere);
         }
     );
     assert_eq!((drained.watchers, drained.late), (2, vec![]));
@@ -392,6 +397,37 @@ fn only_what_a_watch_was_told_can_be_acknowledged() {
         );
     }
     assert_eq!((WatchId::parse("7"), WatchId::parse("7-x")), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_measured_to_the_last_watcher_that_acknowledges_it() {
+    let fixture = Fixture::new();
+    let took = Arc::new(Mutex::new(Vec::new()));
+    let observer = took.clone();
+    fixture
+        .watches
+        .observe_propagation(move |time| observer.lock().expect("no panic").push(time));
+    let scope = Scope::services(named(&["s"]), true);
+    let watchers: [_; 2] = std::array::from_fn(|_| fixture.watch(scope.clone(), &View::default()));
+    let ids = watchers
+        .each_ref()
+        .map(|messages| messages.watcher.as_ref().expect("it is open").id());
+    let acknowledge = |id, revision| {
+        let current = fixture.store.read(|s| (s.catalog.revision(), s.catalog.epoch()));
+        fixture
+            .watches
+            .acknowledge(id, Revision(revision), current)
+            .expect("it is open");
+    };
+    // From now on both are waited for.
+    ids.iter().for_each(|id| acknowledge(*id, 0));
+    register(&fixture.store, registration("s", "a", ""));
+    for id in ids {
+        assert_eq!(*took.lock().expect("no panic"), []);
+        tokio::time::advance(Duration::from_millis(20)).await;
+        acknowledge(id, 1);
+    }
+    assert_eq!(*took.lock().expect("no panic"), [Duration::from_millis(40)]);
 }
 
 #[tokio::test(start_paused = true)]

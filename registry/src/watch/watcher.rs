@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Guard, Scope, Watches,
+    Guard, Scope, WatchId, Watches,
     batch::Position,
     feed::News,
     feeds::Seat,
@@ -62,6 +62,7 @@ impl Watcher {
     pub fn open(store: Arc<Store>, watches: &Arc<Watches>, request: Request) -> Result<Self, Error> {
         let guard = watches.open(&request.scope, request.acknowledges)?;
         let seat = store.read(|state| store.feeds().take_seat(request.scope, state));
+        guard.follow(seat.feed());
         let heartbeat_at = Instant::now() + request.heartbeat_interval;
         Ok(Self {
             store,
@@ -75,6 +76,11 @@ impl Watcher {
             heartbeat_at,
             timer: Box::pin(sleep_until(heartbeat_at)),
         })
+    }
+
+    /// What names the watch.
+    pub fn id(&self) -> WatchId {
+        self.guard.id()
     }
 
     /// The next piece of the stream: a message as gRPC frames it, or a part of one. Most are shared with other watchers.
@@ -144,7 +150,7 @@ impl Watcher {
             Ok::<_, Error>((moved, told))
         })?;
         if let Some(seat) = moved {
-            self.guard.set_scope(seat.scope());
+            self.guard.follow(seat.feed());
             self.seat = seat;
         }
         Ok(told)
