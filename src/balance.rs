@@ -1,14 +1,22 @@
 //! Calls to a service, spread over its instances: a tower service for any generated client.
 //!
-//! It connects before it sends, so a call that cannot reach one endpoint goes to another without having left. Only a
-//! call that was under way when its connection broke fails, since it may have been handled.
+//! It connects before it sends, so a call that cannot reach one endpoint goes to another without having left. A call that
+//! a server has refused without handling it (REFUSED_STREAM, or GOAWAY with a lower last stream) is sent again. One that
+//! may have been handled is not: it fails with UNAVAILABLE (CONNECTION_LOST), or with what the server answered, unless
+//! its caller has said that it can be repeated ([`Channel::idempotent`]).
+//!
+//! What is sent again needs a request that was held whole (at most 64 KiB, not a stream that is still being made), goes
+//! to another endpoint where there is one, and takes from a budget: a fifth of the calls, and five a second.
 
+mod budget;
 mod endpoint;
+mod latency;
+mod outgoing;
 mod pick;
+mod targets;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -20,87 +28,108 @@ use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 
 use self::{
+    budget::RetryBudget,
     endpoint::{Endpoint, Outstanding, counted},
-    pick::{Candidate, pick},
+    outgoing::Outgoing,
+    targets::Targets,
 };
 use crate::{
     deadline::{deadline_exceeded, grpc_timeout},
-    discovery::{Discovery, View},
-    model::{Address, Registration, Revision},
+    discovery::Discovery,
+    model::Address,
     status::Refusal,
     telemetry::context::{Context, TRACEPARENT},
-    transport::{ConnectError, SendError},
+    transport::{ConnectError, Connection, SendError},
 };
 
 /// How long a call without a deadline waits for the first endpoint.
 const WAIT_DEFAULT: Duration = Duration::from_secs(10);
 /// How many times a call is sent again after a connection that closed before it left.
 const RESENDS_MAX: usize = 3;
+/// How many times a call is sent again after it was refused, or failed and can be repeated.
+const RETRIES_MAX: usize = 2;
 
 /// A channel to a service. Clones share its connections. Errors are [`Status`]es: UNAVAILABLE (NO_ENDPOINT) when no
 /// instance came within the call's deadline, UNAVAILABLE (CONNECT_FAILED) when none could be reached.
 #[derive(Debug, Clone)]
 pub struct Channel {
     shared: Arc<Shared>,
+    idempotent: bool,
 }
 
 #[derive(Debug)]
 struct Shared {
     source: Source,
-    /// Guards the map only; never held while something is awaited.
-    endpoints: Mutex<HashMap<Address, Arc<Endpoint>>>,
+    /// Replaced when the view has changed; never held while something is awaited.
+    targets: Mutex<Arc<Targets>>,
+    budget: Mutex<RetryBudget>,
 }
 
 /// Where the endpoints come from.
 #[derive(Debug)]
 enum Source {
-    Fixed(Address),
-    Discovered { service: String, discovery: Discovery },
-}
-
-/// An endpoint as the source names it.
-struct Target {
-    address: Address,
-    weight: u32,
-    revision: Revision,
+    Fixed,
+    Discovered {
+        service: String,
+        zone: String,
+        discovery: Discovery,
+    },
 }
 
 impl Channel {
     /// A channel to one address.
     pub fn fixed(address: Address) -> Self {
-        Self::new(Source::Fixed(address))
+        Self::new(Source::Fixed, Targets::fixed(address))
     }
 
-    /// A channel to the instances of `service` that `discovery` finds.
-    pub fn discovered(service: &str, discovery: Discovery) -> Self {
-        Self::new(Source::Discovered {
+    /// A channel to the instances of `service` that `discovery` finds, those in `zone` first: others are called only
+    /// while none of these can be. An empty zone makes no difference.
+    pub fn discovered(service: &str, zone: &str, discovery: Discovery) -> Self {
+        let source = Source::Discovered {
             service: service.to_owned(),
+            zone: zone.to_owned(),
             discovery,
-        })
+        };
+        Self::new(source, Targets::default())
     }
 
-    fn new(source: Source) -> Self {
+    fn new(source: Source, targets: Targets) -> Self {
         let shared = Shared {
             source,
-            endpoints: Mutex::default(),
+            targets: Mutex::new(Arc::new(targets)),
+            budget: Mutex::new(RetryBudget::new(Instant::now())),
         };
         Self {
             shared: Arc::new(shared),
+            idempotent: false,
+        }
+    }
+
+    /// The same channel, for calls that do no harm when they are handled twice, such as reads and what carries an id of
+    /// its own. A call that was lost with its connection before an answer began, or was answered with UNAVAILABLE and
+    /// no message, is sent again to another endpoint, at most twice and within the budget of the channel.
+    #[must_use]
+    pub fn idempotent(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            idempotent: true,
         }
     }
 
     /// Gives up the connections that are open: further calls open new ones, running calls keep theirs.
     pub(crate) fn reconnect(&self) {
-        for endpoint in self.shared.lock().values() {
-            endpoint.forget_connection();
+        for target in self.shared.targets().all() {
+            target.endpoint.forget_connection();
         }
     }
 
     /// Ends when one of the connections that are open now ends; at once when there is none. Cancel safe.
     pub(crate) async fn disconnected(&self) {
-        let endpoints: Vec<_> = self.shared.lock().values().cloned().collect();
-        let ends = endpoints.iter().map(|endpoint| Box::pin(endpoint.disconnected()));
-        let ends: Vec<_> = ends.collect();
+        let targets = self.shared.targets();
+        let ends: Vec<_> = targets
+            .all()
+            .map(|target| Box::pin(target.endpoint.disconnected()))
+            .collect();
         if !ends.is_empty() {
             futures_util::future::select_all(ends).await;
         }
@@ -123,11 +152,11 @@ impl Service<Request<Body>> for Channel {
                 .entry(TRACEPARENT)
                 .or_insert_with(|| trace.header());
         }
-        let shared = self.shared.clone();
+        let (shared, idempotent) = (self.shared.clone(), self.idempotent);
         let deadline = grpc_timeout(request.headers()).map(|timeout| Instant::now() + timeout);
         Box::pin(async move {
             let wait_until = deadline.unwrap_or_else(|| Instant::now() + WAIT_DEFAULT);
-            let call = shared.call(request, wait_until);
+            let call = shared.call(request, idempotent, wait_until);
             match deadline {
                 Some(deadline) => timeout_at(deadline, call)
                     .await
@@ -138,107 +167,143 @@ impl Service<Request<Body>> for Channel {
     }
 }
 
+/// What one call has come to so far.
+#[derive(Debug, Default)]
+struct Tries {
+    /// Where it could not be sent to: it will not be tried again.
+    unreachable: Vec<(Address, ConnectError)>,
+    /// Where it was sent in vain: it goes elsewhere while there are others.
+    failed: Vec<Address>,
+    resends: usize,
+}
+
 impl Shared {
-    async fn call(&self, mut request: Request<Body>, wait_until: Instant) -> Result<Response<Body>, Status> {
-        let mut unreachable: Vec<(Address, ConnectError)> = Vec::new();
-        let mut resends = 0;
+    async fn call(
+        &self,
+        request: Request<Body>,
+        idempotent: bool,
+        wait_until: Instant,
+    ) -> Result<Response<Body>, Status> {
+        self.budget().deposit(Instant::now());
+        let mut request = Outgoing::new(request).await?;
+        let mut tries = Tries::default();
         loop {
-            let Some(endpoint) = self.pick(&unreachable) else {
-                match unreachable.pop() {
-                    Some((address, error)) => return Err(connect_failed(&address, &error)),
-                    None => self.some_endpoint(wait_until).await?,
-                }
+            let Some((outstanding, connection)) = self.endpoint(&mut tries, wait_until).await? else {
                 continue;
             };
-            // Counted while it is being connected, too: an endpoint that calls wait for is not idle.
-            let outstanding = Outstanding::start(&endpoint);
-            let mut connection = match endpoint.connection().await {
-                Ok(connection) => connection,
-                Err(error) => {
-                    unreachable.push((endpoint.address.clone(), error));
+            let endpoint = outstanding.endpoint().clone();
+            let attempt = request.next().expect("only what can be sent again comes here again");
+            let sent = Instant::now();
+            let (repeatable, result) = match connection.send(attempt).await {
+                Ok(response) => {
+                    let unavailable = is_unavailable(&response);
+                    endpoint.answered(sent, unavailable);
+                    (
+                        idempotent && unavailable,
+                        Ok(response.map(|body| counted(body, outstanding))),
+                    )
+                }
+                Err(SendError::Unsent(unsent)) if tries.resends < RESENDS_MAX => {
+                    tries.resends += 1;
+                    request.take_back(*unsent);
                     continue;
                 }
+                Err(error) => (
+                    idempotent || matches!(error, SendError::Refused(_)),
+                    Err(connection_lost(&endpoint.address, &error)),
+                ),
             };
-            match connection.send(request).await {
-                Ok(response) => return Ok(response.map(|body| counted(body, outstanding))),
-                Err(SendError::Unsent(unsent)) if resends < RESENDS_MAX => {
-                    resends += 1;
-                    request = *unsent;
-                }
-                Err(error) => return Err(connection_lost(&endpoint.address, &error)),
+            let again = repeatable && request.is_whole() && tries.failed.len() < RETRIES_MAX;
+            if !again || !self.budget().withdraw(Instant::now()) {
+                return result;
+            }
+            tries.failed.push(endpoint.address.clone());
+        }
+    }
+
+    /// An endpoint for the next try, with an open connection; `None` when the pick has to be made again.
+    async fn endpoint(
+        &self,
+        tries: &mut Tries,
+        wait_until: Instant,
+    ) -> Result<Option<(Outstanding, Connection)>, Status> {
+        let Some(endpoint) = self.pick(tries) else {
+            if let Some((address, error)) = tries.unreachable.pop() {
+                return Err(connect_failed(&address, &error));
+            }
+            self.some_endpoint(wait_until).await?;
+            return Ok(None);
+        };
+        // Counted while it is being connected, too: an endpoint that calls wait for is not idle.
+        let outstanding = Outstanding::start(&endpoint);
+        if let Some(open) = endpoint.open() {
+            return Ok(Some((outstanding, open)));
+        }
+        match endpoint.connection().await {
+            // While it was dialled it may have said goodbye to everybody but those who were not connected yet.
+            Ok(connection) => Ok(self.names(&endpoint).then_some((outstanding, connection))),
+            Err(error) => {
+                tries.unreachable.push((endpoint.address.clone(), error));
+                Ok(None)
             }
         }
     }
 
-    /// The endpoint for the next try: not one that this call found unreachable, and not an ejected one while there are
-    /// others.
-    fn pick(&self, unreachable: &[(Address, ConnectError)]) -> Option<Arc<Endpoint>> {
-        let mut targets = self.source.targets();
-        targets.retain(|target| unreachable.iter().all(|(address, _)| *address != target.address));
-        let now = Instant::now();
-        let all: Vec<_> = self.endpoints(&targets);
-        let ejected = |(endpoint, target): &(Arc<Endpoint>, &Target)| endpoint.is_ejected(target.revision, now);
-        let fit: Vec<_> = all.iter().filter(|pair| !ejected(pair)).cloned().collect();
-        let eligible = if fit.is_empty() { all } else { fit };
-        let candidate = |(endpoint, target): &(Arc<Endpoint>, &Target)| Candidate {
-            weight: target.weight,
-            outstanding: endpoint.outstanding(),
-        };
-        let candidates: Vec<_> = eligible.iter().map(candidate).collect();
-        let picked = pick(&candidates, &mut fastrand::Rng::new())?;
-        Some(eligible[picked].0.clone())
+    /// The endpoint for the next try: not one that this call found unreachable, and neither one where it failed nor an
+    /// ejected one while there are others.
+    fn pick(&self, tries: &Tries) -> Option<Arc<Endpoint>> {
+        let (targets, now, mut random) = (self.targets(), Instant::now(), fastrand::Rng::new());
+        let reachable = |address: &Address| tries.unreachable.iter().all(|(unreachable, _)| unreachable != address);
+        let picked = targets.pick(
+            |target| {
+                let address = &target.endpoint.address;
+                reachable(address) && !tries.failed.contains(address) && !target.is_ejected(now)
+            },
+            now,
+            &mut random,
+        );
+        let picked = picked.or_else(|| targets.pick(|target| reachable(&target.endpoint.address), now, &mut random));
+        picked.map(|target| target.endpoint.clone())
     }
 
-    fn endpoints<'t>(&self, targets: &'t [Target]) -> Vec<(Arc<Endpoint>, &'t Target)> {
-        let mut endpoints = self.lock();
-        let endpoint = |target: &'t Target| {
-            let known = endpoints.entry(target.address.clone());
-            let endpoint = known.or_insert_with(|| Arc::new(Endpoint::new(target.address.clone(), target.revision)));
-            (endpoint.clone(), target)
-        };
-        let named: Vec<_> = targets.iter().map(endpoint).collect();
-        // What the source names no more, and no call uses, goes with its connection.
-        if endpoints.len() > named.len() {
-            endpoints.retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
+    /// What the newest view names.
+    fn targets(&self) -> Arc<Targets> {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Source::Discovered { zone, discovery, .. } = &self.source {
+            let view = discovery.view();
+            if !targets.are_of(&view) {
+                *targets = Arc::new(Targets::of(view, zone, &targets));
+            }
         }
-        named
+        targets.clone()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Arc<Endpoint>>> {
-        self.endpoints.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// A panic elsewhere cannot leave two numbers in a bad state.
+    fn budget(&self) -> MutexGuard<'_, RetryBudget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the newest view still names an endpoint.
+    fn names(&self, endpoint: &Arc<Endpoint>) -> bool {
+        self.targets()
+            .all()
+            .any(|target| Arc::ptr_eq(&target.endpoint, endpoint))
     }
 
     /// Waits until the source names an endpoint.
     async fn some_endpoint(&self, wait_until: Instant) -> Result<(), Status> {
-        let Source::Discovered { service, discovery } = &self.source else {
+        let Source::Discovered { service, discovery, .. } = &self.source else {
             return Ok(());
         };
-        let some = discovery.wait_for(|view| !targets(view).is_empty());
+        let some = discovery.wait_for(|view| view.instances().any(|instance| instance.is_serving()));
         timeout_at(wait_until, some).await.map_err(|_| no_endpoint(service))
     }
 }
 
-impl Source {
-    fn targets(&self) -> Vec<Target> {
-        match self {
-            Self::Fixed(address) => vec![Target {
-                address: address.clone(),
-                weight: Registration::WEIGHT_DEFAULT,
-                revision: Revision::default(),
-            }],
-            Self::Discovered { discovery, .. } => targets(&discovery.views().borrow()),
-        }
-    }
-}
-
-fn targets(view: &View) -> Vec<Target> {
-    let serving = view.instances().filter(|instance| instance.is_serving());
-    let target = |instance: &Arc<crate::model::Instance>| Target {
-        address: instance.registration.address.clone(),
-        weight: instance.registration.weight,
-        revision: instance.revision,
-    };
-    serving.map(target).collect()
+/// Whether the whole answer is the status UNAVAILABLE: "trailers only", in the words of the gRPC protocol over HTTP/2.
+fn is_unavailable(response: &Response<Body>) -> bool {
+    let code = response.headers().get("grpc-status");
+    code.is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Unavailable)
 }
 
 fn no_endpoint(service: &str) -> Status {
@@ -264,7 +329,7 @@ fn connect_failed(address: &Address, error: &ConnectError) -> Status {
     .into()
 }
 
-fn connection_lost(address: &Address, error: &SendError) -> Status {
+fn connection_lost(address: &Address, error: &dyn std::fmt::Display) -> Status {
     let message = format!("lost the connection to {address} during the call: {error}");
     Refusal::new(Code::Unavailable, "CONNECTION_LOST", message)
         .with("address", address)

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::model::Address;
+use crate::model::{Address, Registration};
 
 /// The flags of every service. `#[command(flatten)]` puts them into a service's own.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -16,6 +16,9 @@ pub struct ServiceArgs {
     /// The registry [default: 127.0.0.1:3000]
     #[arg(long, env = "HOMEROOM_REGISTRY", value_name = "HOST:PORT")]
     pub registry: Option<String>,
+    /// Where this instance runs, such as a rack or a data centre: calls go to instances in the same zone first
+    #[arg(long, env = "HOMEROOM_ZONE", value_name = "ZONE")]
+    pub zone: Option<String>,
     /// How long running calls may take to finish when the service is stopped [default: 10s]
     #[arg(long, env = "HOMEROOM_GRACE", value_name = "DURATION")]
     pub grace: Option<String>,
@@ -33,6 +36,8 @@ pub struct Config {
     pub advertise: Option<Address>,
     /// The registry.
     pub registry: Address,
+    /// Where this instance runs; empty when not given.
+    pub zone: String,
     /// How long running calls may take to finish.
     pub grace: Duration,
     /// What goes to Log; `None` for the default.
@@ -115,6 +120,7 @@ impl Config {
                 None,
             ),
             registry: errors.check("--registry", args.registry.as_deref(), address, registry_default()),
+            zone: errors.check("--zone", args.zone.as_deref(), zone, String::new()),
             grace: errors.check("--grace", args.grace.as_deref(), duration, GRACE_DEFAULT),
             log_levels: errors.check(
                 "--log-level",
@@ -197,6 +203,20 @@ pub fn address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: crate::model::InvalidField| error.allowed)
 }
 
+/// Reads the name of a zone.
+///
+/// # Errors
+/// What is allowed.
+pub fn zone(text: &str) -> Result<String, String> {
+    let max = Registration::LABEL_CHARS_MAX;
+    if text.chars().count() > max || text.chars().any(char::is_control) {
+        return Err(format!(
+            "must be at most {max} characters, none of them a control character"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// Reads a duration such as `500ms`, `10s` or `1m 30s`.
 ///
 /// # Errors
@@ -233,6 +253,7 @@ mod tests {
             listen: Some("here".to_owned()),
             advertise: Some("0.0.0.0:1".to_owned()),
             registry: Some("localhost".to_owned()),
+            zone: Some("z".repeat(65)),
             grace: Some("long".to_owned()),
             log_level: Some("a=b=c".to_owned()),
         };
@@ -241,6 +262,7 @@ mod tests {
             "--listen `here`",
             "--advertise",
             "--registry `localhost`",
+            "--zone `zz",
             "--grace `long`",
         ] {
             assert!(errors.contains(name), "{name} in: {errors}");

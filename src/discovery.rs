@@ -78,6 +78,11 @@ impl Discovery {
         }
     }
 
+    /// The view as it is now.
+    pub fn view(&self) -> Arc<View> {
+        self.views.borrow().clone()
+    }
+
     /// The view as it changes, beginning with an empty one. It changes for as long as this or a clone of it lives.
     pub fn views(&self) -> watch::Receiver<Arc<View>> {
         self.views.clone()

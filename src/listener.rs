@@ -12,6 +12,7 @@ mod message_size;
 mod plain;
 mod protocol;
 mod served;
+mod streams;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -33,11 +34,12 @@ use self::{
     budget::Budget,
     message_size::{MessageLimits, MessageSize},
     protocol::{Protocol, Replayed},
+    streams::WithCalls,
 };
 use crate::{
     deadline::{deadline_exceeded, grpc_timeout},
     shutdown::Shutdown,
-    telemetry::context::{Context, InheritingExecutor, TraceContext, inherit},
+    telemetry::context::{Context, TraceContext, inherit},
 };
 
 /// What peers can make a server hold. At each limit the peer is made to wait or is refused; nobody else notices.
@@ -107,6 +109,9 @@ impl Default for Limits {
 const BACKLOG: u32 = 4_096;
 /// How long to wait when accepting fails for lack of descriptors or memory: calls that end free them.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a peer whose first words are on their way when the server stops may take: it may already have sent a call
+/// behind them, which would be lost without a word.
+const LATE_GREETING_MAX: Duration = Duration::from_millis(500);
 /// Flow-control windows: 1 MiB a stream, 2 MiB a connection, so that one call does not fill a fast link's delay.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
@@ -215,9 +220,12 @@ impl Server {
         let Ok(peer) = stream.peer_addr() else {
             return;
         };
+        let too_late = async {
+            self.shutdown.cancelled().await;
+            sleep(LATE_GREETING_MAX).await;
+        };
         let told = tokio::select! {
-            // Nothing was asked on it yet, so nothing is lost.
-            () = self.shutdown.cancelled() => return,
+            () = too_late => return,
             told = timeout(self.limits.handshake_timeout, protocol::tell(stream)) => told,
         };
         match told {
@@ -242,20 +250,22 @@ impl Server {
             plain_slots: self.plain_slots.clone(),
             running: calls.clone(),
         };
-        let mut connection = std::pin::pin!(self.http2().serve_connection(io, service));
+        let started = streams::Calls::new(self.served.together);
+        let connection = self.http2(started.clone()).serve_connection(io, service);
+        let mut connection = WithCalls::new(connection, started);
         tokio::select! {
             _ = &mut connection => return,
             () = self.shutdown.cancelled() => {}
             () = idle(calls.subscribe(), self.limits.idle_timeout) => {}
         }
-        connection.as_mut().graceful_shutdown();
+        connection.connection.as_mut().graceful_shutdown();
         // Its faults are its peer's.
         let _ = connection.await;
     }
 
-    fn http2(&self) -> http2::Builder<InheritingExecutor> {
+    fn http2(&self, calls: streams::Calls) -> http2::Builder<streams::Calls> {
         let limits = &self.limits;
-        let mut http2 = http2::Builder::new(InheritingExecutor);
+        let mut http2 = http2::Builder::new(calls);
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)

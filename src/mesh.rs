@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     balance::Channel,
+    config::Config,
     discovery::Discovery,
     model::{Address, InvalidField, ServiceName},
 };
@@ -15,6 +16,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Mesh {
     registry: Channel,
+    zone: String,
     /// One channel a service, so that everybody in this process shares one watch and its connections. They live as long
     /// as the mesh: a process calls few services.
     channels: Arc<Mutex<HashMap<ServiceName, Channel>>>,
@@ -25,6 +27,24 @@ impl Mesh {
     pub fn new(registry: Address) -> Self {
         Self {
             registry: Channel::fixed(registry),
+            zone: String::new(),
+            channels: Arc::default(),
+        }
+    }
+
+    /// The mesh as a service with this configuration sees it: from its zone.
+    pub fn of(config: &Config) -> Self {
+        Self::new(config.registry.clone()).in_zone(&config.zone)
+    }
+
+    /// The same mesh seen from a zone: channels call the instances there, and others only while none of these can be
+    /// called. Empty for no zone.
+    #[must_use]
+    pub fn in_zone(&self, zone: &str) -> Self {
+        Self {
+            registry: self.registry.clone(),
+            zone: zone.to_owned(),
+            // What others see from their zones is not shared.
             channels: Arc::default(),
         }
     }
@@ -46,7 +66,7 @@ impl Mesh {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         let channel = channels.entry(name).or_insert_with_key(|name| {
             let discovery = Discovery::start(self.registry(), vec![name.clone()]);
-            Channel::discovered(service, discovery)
+            Channel::discovered(service, &self.zone, discovery)
         });
         Ok(channel.clone())
     }

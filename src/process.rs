@@ -90,7 +90,10 @@ where
     } else {
         shared.registry.clone()
     };
-    let log = Mesh::new(registry).channel("log").map_err(|error| error.to_string())?;
+    let log = Mesh::new(registry)
+        .in_zone(&shared.zone)
+        .channel("log")
+        .map_err(|error| error.to_string())?;
     let origin = Origin {
         service: name.to_owned(),
         instance: listening.to_string(),

@@ -138,7 +138,19 @@ impl Registrar {
         match answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the registry did not answer"))) {
             // Somebody else has ended it: nothing is left to do.
             Err(status) if status.code() == Code::NotFound => Ok(()),
-            other => other.map(|_| ()),
+            Err(status) => Err(status),
+            Ok(answer) => {
+                let answer = answer.into_inner();
+                let late = answer.late_watch_ids.len();
+                if late > 0 {
+                    tracing::warn!(
+                        late,
+                        watchers = answer.watchers,
+                        "not all watchers have learnt of the goodbye in time"
+                    );
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -97,6 +97,7 @@ pub struct Service {
     descriptors: Vec<&'static [u8]>,
     limits: Limits,
     metrics: Metrics,
+    together: bool,
     alongside: Vec<BoxFuture<'static, ()>>,
 }
 
@@ -113,6 +114,7 @@ impl Service {
             descriptors: vec![proto::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET],
             limits: Limits::default(),
             metrics: Metrics::new(),
+            together: false,
             alongside: Vec::new(),
         }
     }
@@ -172,6 +174,14 @@ impl Service {
         self
     }
 
+    /// Runs the calls of a connection in one task, and sends what they write at once together: for a service of many
+    /// streams, whose handlers compute little. Default: each call has a task.
+    #[must_use]
+    pub fn calls_together(mut self) -> Self {
+        self.together = true;
+        self
+    }
+
     /// What the service answers under `/metrics`, to add instruments of its own.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -198,7 +208,7 @@ impl Service {
             cause,
         };
         let listening = listener.local_addr().map_err(cause)?;
-        let mesh = Mesh::new(config.registry.clone());
+        let mesh = Mesh::of(config);
         let address = match &config.advertise {
             Some(address) => address.clone(),
             None => reachable(listening, &config.registry).await,
@@ -211,19 +221,20 @@ impl Service {
             origin: Some(origin.into()),
             trace: None,
         };
-        let registration = self.registration(address)?;
+        let registration = self.registration(address, &config.zone)?;
         context
             .scope(self.run_as(registration, mesh, config.grace, listener, shutdown))
             .await
     }
 
-    fn registration(&self, address: Address) -> Result<Option<Registration>, InvalidField> {
+    fn registration(&self, address: Address, zone: &str) -> Result<Option<Registration>, InvalidField> {
         if !self.registered {
             return Ok(None);
         }
         let message = proto::registry::v1::Instance {
             service: self.name.clone(),
             address: address.to_string(),
+            zone: zone.to_owned(),
             required_services: self.requires.clone(),
             ..Default::default()
         };
@@ -314,6 +325,7 @@ impl Service {
         let mut routes = self.routes;
         routes.add_service(health).add_service(v1).add_service(v1alpha);
         let served = Served::with_metrics(routes.routes(), self.metrics, &names, &descriptors);
+        let served = served.together(self.together);
         Ok((reporter, served))
     }
 }

@@ -202,6 +202,12 @@ impl<Q, A> Calls<Q, A> {
         soon("a call", self.0.recv()).await.expect("the server runs")
     }
 
+    /// The next call, or `None` once the server is gone.
+    #[cfg(test)]
+    pub(crate) async fn next_or_end(&mut self) -> Option<Call<Q, A>> {
+        soon("a call", self.0.recv()).await
+    }
+
     /// The next call if it is there already.
     pub fn try_next(&mut self) -> Option<Call<Q, A>> {
         self.0.try_recv().ok()

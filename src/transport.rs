@@ -4,6 +4,7 @@
 
 use std::{
     fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -99,11 +100,15 @@ pub enum End {
 const FRAME_TYPE_END: usize = 4;
 const SETTINGS: u8 = 4;
 
+fn is_settings(head: &[u8; FRAME_TYPE_END]) -> bool {
+    head[FRAME_TYPE_END - 1] == SETTINGS
+}
+
 impl End {
     /// Judges a connection that is over, by its error and what the peer said first.
     fn judge(ended: hyper::Result<()>, first_bytes: Option<[u8; FRAME_TYPE_END]>) -> Self {
         match (ended, first_bytes) {
-            (_, Some(bytes)) if bytes[FRAME_TYPE_END - 1] != SETTINGS => {
+            (_, Some(bytes)) if !is_settings(&bytes) => {
                 Self::NotHttp2(format!("it began with `{}`", bytes.escape_ascii()))
             }
             (Ok(()), _) => Self::Closed,
@@ -112,13 +117,33 @@ impl End {
     }
 }
 
+impl From<End> for ConnectError {
+    fn from(end: End) -> Self {
+        Self::Refused(end.to_string())
+    }
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Progress {
+    /// The kernel of the peer has accepted it, nobody else has said anything.
+    Dialled,
+    /// The peer speaks HTTP/2.
+    Greeted,
+    Over(End),
+}
+
 /// An open connection. Clones share it; it closes when the last one is dropped and its calls have ended.
 #[derive(Clone)]
 pub struct Connection {
-    sender: http2::SendRequest<Body>,
+    sender: Arc<Sender>,
     authority: HeaderValue,
-    ended: watch::Receiver<Option<End>>,
+    progress: watch::Receiver<Progress>,
 }
+
+/// What hands requests to hyper; `None` once the connection is over. It is dropped then, whoever holds the connection:
+/// a request that is handed over in the moment in which the connection ends comes back with the last sender.
+type Sender = Mutex<Option<http2::SendRequest<Body>>>;
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,43 +176,75 @@ impl Connection {
             .handshake(io)
             .await
             .map_err(|error| ConnectError::Refused(describe(&error)))?;
-        let (end, ended) = watch::channel(None);
+        let (progress, watched) = watch::channel(Progress::Dialled);
+        let sender = Arc::new(Mutex::new(Some(sender)));
+        let in_use = Arc::downgrade(&sender);
         // Detached: it ends by itself once every clone is dropped, or the peer hangs up.
         tokio::spawn(async move {
-            let ended = connection.await;
-            end.send_replace(Some(End::judge(ended, first_bytes.try_recv().ok())));
+            let mut connection = std::pin::pin!(connection);
+            let (ended, greeting) = tokio::select! {
+                ended = &mut connection => (ended, first_bytes.try_recv().ok()),
+                greeting = &mut first_bytes => {
+                    if greeting.as_ref().is_ok_and(is_settings) {
+                        progress.send_replace(Progress::Greeted);
+                    }
+                    (connection.await, greeting.ok())
+                }
+            };
+            drop(in_use.upgrade().and_then(|sender| lock(&sender).take()));
+            progress.send_replace(Progress::Over(End::judge(ended, greeting)));
         });
         Ok(Self {
             sender,
             authority: HeaderValue::try_from(address.as_str()).expect("an address is a header value"),
-            ended,
+            progress: watched,
         })
+    }
+
+    /// Waits until the peer has shown that it speaks HTTP/2: a connection that only its kernel has accepted can still be
+    /// dropped, and nobody would know whether a request on it was handled. Cancel safe.
+    ///
+    /// # Errors
+    /// How the connection ended before.
+    pub async fn greeted(&self) -> Result<(), End> {
+        let mut progress = self.progress.clone();
+        let known = progress.wait_for(|progress| *progress != Progress::Dialled).await;
+        match known.as_deref() {
+            Ok(Progress::Over(end)) => Err(end.clone()),
+            Ok(_) => Ok(()),
+            // Nobody tells any more when the task was cancelled with its runtime.
+            Err(_) => Err(End::Closed),
+        }
     }
 
     /// Waits for the connection's end. Cancel safe.
     pub async fn ended(&self) -> End {
-        ended(&self.ended).await
+        ended(&self.progress).await
     }
 
     /// Whether a new call would fail at once.
     pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        lock(&self.sender).as_ref().is_none_or(http2::SendRequest::is_closed)
     }
 
     /// Sends a request, and gives it back when it never left: then it is safe to send it elsewhere.
     ///
     /// # Errors
-    /// [`SendError::Unsent`] with the request, or the fault of the connection.
-    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Body>, SendError> {
+    /// [`SendError::Unsent`] with the request, [`SendError::Refused`], or the fault of the connection.
+    pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, SendError> {
         let request = self.absolute(request);
-        let mut sent = std::pin::pin!(self.sender.try_send_request(request));
+        let sender = lock(&self.sender).clone();
+        let Some(mut sender) = sender else {
+            return Err(SendError::Unsent(Box::new(request)));
+        };
+        let mut sent = std::pin::pin!(sender.try_send_request(request));
+        drop(sender);
         let end = tokio::select! {
             biased;
             response = &mut sent => return received(response),
-            end = ended(&self.ended) => end,
+            end = ended(&self.progress) => end,
         };
-        // A response that came with the end is there by now. hyper forgets a request that it takes over in the moment in
-        // which its connection ends: nothing would ever come of that one.
+        // A response that came with the end is there by now, and a request that was handed over too late comes back.
         match timeout(RESPONSE_AFTER_END, sent).await {
             Ok(response) => received(response),
             Err(_) => Err(SendError::Ended(end)),
@@ -213,21 +270,44 @@ impl Connection {
     }
 }
 
+/// A panic elsewhere cannot leave an option in a bad state.
+fn lock(sender: &Sender) -> MutexGuard<'_, Option<http2::SendRequest<Body>>> {
+    sender.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a sent request came to.
 fn received(response: Result<Response<Incoming>, TrySendError<Request<Body>>>) -> Result<Response<Body>, SendError> {
     response
         .map(|response| response.map(Body::new))
         .map_err(|mut error| match error.take_message() {
             Some(request) => SendError::Unsent(Box::new(request)),
-            None => SendError::Failed(error.into_error()),
+            None => match error.into_error() {
+                refused if is_refused(&refused) => SendError::Refused(refused),
+                error => SendError::Failed(error),
+            },
         })
 }
 
-async fn ended(ended: &watch::Receiver<Option<End>>) -> End {
-    let mut ended = ended.clone();
-    let end = ended.wait_for(Option::is_some).await;
-    // Nobody tells any more when the task was cancelled with its runtime.
-    end.ok().and_then(|end| end.clone()).unwrap_or(End::Closed)
+async fn ended(progress: &watch::Receiver<Progress>) -> End {
+    let mut progress = progress.clone();
+    let over = progress
+        .wait_for(|progress| matches!(progress, Progress::Over(_)))
+        .await;
+    match over.as_deref() {
+        Ok(Progress::Over(end)) => end.clone(),
+        // Nobody tells any more when the task was cancelled with its runtime.
+        _ => End::Closed,
+    }
+}
+
+/// Whether the server has said that it did not handle the request: it reset its stream so (REFUSED_STREAM), or left it
+/// out of those that it still handles (GOAWAY with a lower last stream; RFC 9113, sections 8.7 and 6.8).
+fn is_refused(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        cause.is_remote() && (refused || cause.is_go_away())
+    })
 }
 
 /// Connects, and tries a second time beside the first one when that has no answer soon: a first packet that is lost, as
@@ -264,6 +344,9 @@ pub enum SendError {
     /// The connection was closing: the request never left, and can be sent elsewhere.
     #[error("the connection was closing")]
     Unsent(Box<Request<Body>>),
+    /// The server refused the request before it handled anything of it: who still has it can send it elsewhere.
+    #[error("the server refused the request: {}", describe(.0))]
+    Refused(hyper::Error),
     /// The call failed; the request may have been handled.
     #[error("{}", describe(.0))]
     Failed(hyper::Error),
@@ -278,7 +361,7 @@ pub enum SendError {
 pub struct Fault(String);
 
 /// An error with its causes, which hyper leaves out of its text.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
@@ -293,7 +376,7 @@ impl Service<Request<Body>> for Connection {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut connection = self.clone();
+        let connection = self.clone();
         Box::pin(async move { connection.send(request).await.map_err(|error| Fault(error.to_string())) })
     }
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand, ValueEnum};
 use homeroom::{
     config::{DATA_DIR_DEFAULT, REGISTRY_DEFAULT, address, duration},
-    model::Address,
+    model::{Address, InstanceId, ServiceName},
     proto::{grades::v1::GradeType, log::v1::Severity},
 };
 
@@ -28,9 +28,9 @@ pub struct Shared {
     #[arg(long, global = true, env = "HOMEROOM_REGISTRY", value_name = "HOST:PORT", value_parser = address,
         default_value = REGISTRY_DEFAULT)]
     pub registry: Address,
-    /// How long one call may take
-    #[arg(long, global = true, value_name = "DURATION", value_parser = duration, default_value = "10s")]
-    pub timeout: Duration,
+    /// How long one call may take, or all of `wait` [default: 10s, `wait`: 30s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
     /// How to write what was found
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
@@ -43,6 +43,10 @@ pub enum Format {
     Table,
     /// A JSON value a line, as protobuf's JSON mapping has it
     Json,
+    /// Graphviz, for `graph`
+    Dot,
+    /// Mermaid, for `graph`
+    Mermaid,
 }
 
 /// What to do.
@@ -57,7 +61,25 @@ pub enum Command {
         /// The service [default: all]
         service: Option<String>,
     },
-    /// Follows changes until it is stopped
+    /// Tells why a service or an instance gets traffic or doesn't; the exit code is 1 when it doesn't
+    Why {
+        /// The service, or one instance of it
+        #[arg(value_name = "SERVICE[/ID]", value_parser = target)]
+        target: Target,
+    },
+    /// Shows changes with their causes, the newest last
+    Events(Events),
+    /// Tells how the registry is; the exit code is 1 when its brake is engaged or its store refuses registrations
+    Status,
+    /// Waits until each service has a serving instance; the exit code is 1 when one has none in time
+    Wait {
+        /// The services
+        #[arg(required = true, value_name = "SERVICE", value_parser = service)]
+        services: Vec<ServiceName>,
+    },
+    /// Shows which service requires which, those that are missing, and cycles
+    Graph,
+    /// Follows the instances of services until it is stopped
     Watch {
         /// The services [default: all]
         services: Vec<String>,
@@ -90,6 +112,38 @@ pub struct Up {
     /// Where the data is kept: a folder for each service
     #[arg(long, env = "HOMEROOM_DATA_DIR", value_name = "DIR", default_value = DATA_DIR_DEFAULT)]
     pub data_dir: PathBuf,
+}
+
+/// A service, or one instance of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The service.
+    pub service: ServiceName,
+    /// The instance's id.
+    pub id: Option<InstanceId>,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.id {
+            Some(id) => write!(f, "{}/{id}", self.service),
+            None => self.service.fmt(f),
+        }
+    }
+}
+
+/// Which changes to show.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Events {
+    /// Goes on with new changes until it is stopped, also when the registry is away for a while
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How many changes at most
+    #[arg(short = 'n', long, default_value_t = 20)]
+    pub lines: u32,
+    /// The service, or one instance of it [default: all]
+    #[arg(value_name = "SERVICE[/ID]", value_parser = target)]
+    pub target: Option<Target>,
 }
 
 /// Which log entries to show.
@@ -132,6 +186,22 @@ pub struct Grade {
     pub request_id: Option<String>,
 }
 
+fn service(text: &str) -> Result<ServiceName, String> {
+    ServiceName::parse("it", text).map_err(|error| error.allowed)
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    let (name, id) = match text.split_once('/') {
+        Some((name, id)) => (name, Some(id)),
+        None => (text, None),
+    };
+    let id = id.map(|id| InstanceId::parse("id", id)).transpose();
+    Ok(Target {
+        service: service(name)?,
+        id: id.map_err(|error| format!("the id {}", error.allowed))?,
+    })
+}
+
 fn severity(text: &str) -> Result<Severity, String> {
     let name = format!("SEVERITY_{}", text.to_uppercase());
     let severity = Severity::from_str_name(&name).filter(|severity| *severity != Severity::Unspecified);
@@ -153,6 +223,16 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_target_is_a_service_or_an_instance_of_it() {
+        let parsed = |text| target(text).map(|target| (target.to_string(), target.id.is_some()));
+        assert_eq!(parsed("grades"), Ok(("grades".to_owned(), false)));
+        assert_eq!(parsed("grades/[::1]:3002"), Ok(("grades/[::1]:3002".to_owned(), true)));
+        for bad in ["", "Not a name", "grades/", "grades/a/b", "/a"] {
+            assert!(target(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 use homeroom::{
     Mesh,
     balance::Channel,
+    discovery::Discovery,
+    model::ServiceName,
     proto::{
         grades::v1::grades_client::GradesClient,
         log::v1::log_client::LogClient,
@@ -15,6 +17,9 @@ use homeroom::{
 use tonic::Request;
 
 use crate::{args::Shared, failure::Failure};
+
+/// How long one call may take when nobody says.
+const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// The mesh, as one command sees it.
 #[derive(Debug, Clone)]
@@ -28,7 +33,7 @@ impl Client {
     pub fn new(shared: &Shared) -> Self {
         Self {
             mesh: Mesh::new(shared.registry.clone()),
-            timeout: shared.timeout,
+            timeout: shared.timeout.unwrap_or(CALL_TIMEOUT_DEFAULT),
         }
     }
 
@@ -37,6 +42,11 @@ impl Client {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
         request
+    }
+
+    /// A live view of services, which outlives the registry's absence.
+    pub fn watch(&self, services: Vec<ServiceName>) -> Discovery {
+        self.mesh.watch(services)
     }
 
     /// The registry.

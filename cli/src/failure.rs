@@ -10,6 +10,8 @@ use tonic::{Code, Status};
 pub enum Failure {
     /// The answer is no: what was asked for is not there.
     Negative(String),
+    /// The answer is no, and was written already.
+    Answered,
     /// What was asked makes no sense.
     Usage(String),
     /// Nobody could be asked.
@@ -21,9 +23,10 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// What to say, if anything, and the exit code.
+    /// What to say, if anything, in one line or several, and the exit code.
     pub fn report(self) -> (Option<String>, ExitCode) {
         match self {
+            Self::Answered => (None, ExitCode::from(1)),
             Self::Negative(text) => (Some(text), ExitCode::from(1)),
             Self::Usage(text) => (Some(text), ExitCode::from(2)),
             Self::Connect(text) => (Some(text), ExitCode::from(3)),

@@ -9,7 +9,7 @@ use crate::args::Format;
 
 /// Standard output in one format.
 pub struct Output {
-    format: Format,
+    json: bool,
     colour: bool,
     descriptors: DescriptorPool,
 }
@@ -36,9 +36,9 @@ pub struct Cell {
 
 impl Cell {
     /// A cell that stands out.
-    pub fn coloured(text: impl Into<String>, colour: Colour) -> Self {
+    pub fn coloured(text: impl AsRef<str>, colour: Colour) -> Self {
         Self {
-            text: printable(&text.into()),
+            text: printable(text.as_ref()),
             colour,
         }
     }
@@ -72,14 +72,29 @@ impl From<Cell> for Line {
     }
 }
 
+impl From<Vec<Cell>> for Line {
+    fn from(cells: Vec<Cell>) -> Self {
+        Self(cells)
+    }
+}
+
 impl Line {
-    fn text(&self, colour: bool) -> String {
+    /// The same line further to the right.
+    pub(crate) fn indented(mut self, by: &str) -> Self {
+        if let Some(first) = self.0.first_mut() {
+            first.text.insert_str(0, by);
+        }
+        self
+    }
+
+    /// What is written for it.
+    pub(crate) fn text(&self, colour: bool) -> String {
         let cells: Vec<_> = self.0.iter().map(|cell| cell.padded(0, colour)).collect();
         cells.join("  ") + "\n"
     }
 }
 
-impl<T: Into<String>> From<T> for Cell {
+impl<T: AsRef<str>> From<T> for Cell {
     fn from(text: T) -> Self {
         Self::coloured(text, Colour::Plain)
     }
@@ -93,7 +108,7 @@ impl Output {
     pub fn new(format: Format) -> Self {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
-            format,
+            json: format == Format::Json,
             colour: io::stdout().is_terminal() && !no_colour,
             descriptors: DescriptorPool::decode(proto::FILE_DESCRIPTOR_SET).expect("our own descriptors are sound"),
         }
@@ -110,13 +125,11 @@ impl Output {
         head: [&str; N],
         row: impl Fn(&M) -> [Cell; N],
     ) -> io::Result<()> {
-        match self.format {
-            Format::Table => self.write(&table(head, &items.iter().map(row).collect::<Vec<_>>(), self.colour)),
-            Format::Json => {
-                let lines: String = items.iter().map(|item| self.json(full_name, item) + "\n").collect();
-                self.write(&lines)
-            }
+        if self.json {
+            let lines: String = items.iter().map(|item| self.json(full_name, item) + "\n").collect();
+            return self.write(&lines);
         }
+        self.write(&table(head, &items.iter().map(row).collect::<Vec<_>>(), self.colour))
     }
 
     /// Writes one message: as lines of text, or as JSON.
@@ -124,15 +137,39 @@ impl Output {
     /// # Errors
     /// When nobody reads any more.
     pub fn item<M: Message>(&self, full_name: &str, item: &M, lines: impl FnOnce(&M) -> Vec<Line>) -> io::Result<()> {
-        match self.format {
-            Format::Table => self.write(
-                &lines(item)
-                    .iter()
-                    .map(|line| line.text(self.colour))
-                    .collect::<String>(),
-            ),
-            Format::Json => self.write(&(self.json(full_name, item) + "\n")),
+        if self.json {
+            return self.write(&(self.json(full_name, item) + "\n"));
         }
+        self.lines(&lines(item))
+    }
+
+    /// Whether JSON is wanted.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Writes lines of text.
+    ///
+    /// # Errors
+    /// When nobody reads any more.
+    pub fn lines(&self, lines: &[Line]) -> io::Result<()> {
+        self.write(&lines.iter().map(|line| line.text(self.colour)).collect::<String>())
+    }
+
+    /// Writes a JSON value as a line.
+    ///
+    /// # Errors
+    /// When nobody reads any more.
+    pub fn value(&self, value: &serde_json::Value) -> io::Result<()> {
+        self.write(&(escaped(&value.to_string()) + "\n"))
+    }
+
+    /// A message as JSON by protobuf's mapping.
+    ///
+    /// # Panics
+    /// When it is no message of ours.
+    pub fn to_value<M: Message>(&self, full_name: &str, item: &M) -> serde_json::Value {
+        serde_json::to_value(self.dynamic(full_name, item)).expect("a message has a JSON form")
     }
 
     /// Writes text as it is.
@@ -146,6 +183,10 @@ impl Output {
     }
 
     fn json<M: Message>(&self, full_name: &str, item: &M) -> String {
+        escaped(&serde_json::to_string(&self.dynamic(full_name, item)).expect("a message has a JSON form"))
+    }
+
+    fn dynamic<M: Message>(&self, full_name: &str, item: &M) -> DynamicMessage {
         let descriptor = self
             .descriptors
             .get_message_by_name(full_name)
@@ -153,20 +194,23 @@ impl Output {
         let message = DynamicMessage::decode(descriptor, item.encode_to_vec().as_slice());
         let message = message.expect("a message decodes as itself");
         debug_assert_eq!(message.descriptor().full_name(), full_name);
-        let json = serde_json::to_string(&message).expect("a message has a JSON form");
-        // JSON escapes what is below a space; the rest that a terminal would obey is escaped here.
-        json.chars()
-            .fold(String::with_capacity(json.len()), |mut out, character| {
-                if homeroom::text::is_disturbing(character) {
-                    let mut units = [0; 2];
-                    let units = character.encode_utf16(&mut units);
-                    out.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
-                } else {
-                    out.push(character);
-                }
-                out
-            })
+        message
     }
+}
+
+/// JSON escapes what is below a space; the rest that a terminal would obey is escaped here.
+fn escaped(json: &str) -> String {
+    json.chars()
+        .fold(String::with_capacity(json.len()), |mut out, character| {
+            if homeroom::text::is_disturbing(character) {
+                let mut units = [0; 2];
+                let units = character.encode_utf16(&mut units);
+                out.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+            } else {
+                out.push(character);
+            }
+            out
+        })
 }
 
 /// Columns as wide as their widest cell, two spaces apart, nothing at the end of a line.

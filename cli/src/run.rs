@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use homeroom::process::{block_on, complain};
 
 use crate::{
-    args::{Args, Command},
+    args::{Args, Command, Format},
     client::Client,
     command,
     failure::Failure,
@@ -20,7 +20,7 @@ pub fn run(args: Args) -> ExitCode {
         Err(failure) => {
             let (text, code) = failure.report();
             if let Some(text) = text {
-                complain(&format!("homeroom: {text}"));
+                text.lines().for_each(|line| complain(&format!("homeroom: {line}")));
             }
             code
         }
@@ -28,12 +28,23 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 async fn dispatch(args: Args) -> Result<(), Failure> {
-    let output = Output::new(args.shared.output);
+    let format = args.shared.output;
+    if matches!(format, Format::Dot | Format::Mermaid) && !matches!(args.command, Command::Graph) {
+        return Err(Failure::Usage(
+            "only `graph` has the formats dot and mermaid".to_owned(),
+        ));
+    }
+    let output = Output::new(format);
     let client = Client::new(&args.shared);
     match args.command {
         Command::Up(up) => command::up::run(&up, &output).await,
         Command::Services => command::services::services(&client, &output).await,
         Command::Instances { service } => command::services::instances(&client, &output, service).await,
+        Command::Why { target } => command::why::run(&client, &output, &target).await,
+        Command::Events(events) => command::events::run(&client, &output, &events).await,
+        Command::Status => command::status::run(&client, &output).await,
+        Command::Wait { services } => command::wait::run(&args.shared, &services).await,
+        Command::Graph => command::graph::run(&client, &output, format).await,
         Command::Watch { services } => command::watch::run(&client, &output, services).await,
         Command::Logs(logs) => command::logs::run(&client, &output, &logs).await,
         Command::Students => command::students::students(&client, &output).await,

@@ -3,6 +3,7 @@
 mod changes;
 mod limits;
 mod list;
+mod pages;
 mod ready;
 mod status;
 mod watch_body;
@@ -38,7 +39,10 @@ use tonic::{Request, Response, Status};
 
 pub use self::ready::ReadyAnswers;
 pub(crate) use self::status::status;
-use self::watch_body::WatchBody;
+use self::{
+    pages::{Listed, Pages},
+    watch_body::WatchBody,
+};
 use crate::{
     catalog::Departure,
     engine::Engine,
@@ -58,7 +62,11 @@ const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
 /// The server of the API over an engine. The streams of `WatchServices` end when the engine's feeds are closed, those of
 /// `WatchChanges` at `shutdown`.
 pub fn server(engine: Engine, shutdown: Shutdown) -> ReadyAnswers<RegistryServer<Api>> {
-    ReadyAnswers::new(RegistryServer::new(Api { engine, shutdown }))
+    ReadyAnswers::new(RegistryServer::new(Api {
+        engine,
+        shutdown,
+        pages: Arc::default(),
+    }))
 }
 
 /// The API over an engine. Some of its answers are made of bytes that are ready, which only [`server`] gives out.
@@ -66,6 +74,7 @@ pub fn server(engine: Engine, shutdown: Shutdown) -> ReadyAnswers<RegistryServer
 pub struct Api {
     engine: Engine,
     shutdown: Shutdown,
+    pages: Arc<Pages>,
 }
 
 /// The host that makes a call.
@@ -198,9 +207,11 @@ impl Registry for Api {
         request: Request<ListInstancesRequest>,
     ) -> Result<Response<ListInstancesResponse>, Status> {
         let request = request.into_inner();
-        Ok(Response::new(
-            self.engine.store.read(|state| list::instances(&request, state))?,
-        ))
+        let listed = self.engine.store.read(|state| self.pages.list(&request, state))?;
+        Ok(match listed {
+            Listed::Message(message) => Response::new(message),
+            Listed::Ready(body) => ready::answer(ListInstancesResponse::default(), body),
+        })
     }
 
     type WatchServicesStream = Empty<Result<WatchServicesResponse, Status>>;
@@ -289,3 +300,6 @@ impl Api {
             .read(|state| Scope::required_by(key, all, &state.catalog))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use crate::{
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: RegistryConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
-    let service = Service::new("registry").unregistered();
+    let service = Service::new("registry").unregistered().calls_together();
     let settings = &config.settings;
     let _told = RegistryMetrics::new(service.metrics(), &settings.limits);
     let store = Store::with_limits(SystemTime::now(), &settings.limits);

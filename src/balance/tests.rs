@@ -1,8 +1,14 @@
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Request, Status, service::Routes};
 
-use super::{Channel, WAIT_DEFAULT};
+use super::{Channel, RETRIES_MAX, WAIT_DEFAULT};
 use crate::{
     discovery::Discovery,
     listener::Limits,
@@ -25,7 +31,7 @@ fn serve() -> (Server, HealthCalls) {
 
 fn discovered(registry: &ScriptedRegistry) -> Channel {
     let service = "grades".parse().expect("a service name");
-    Channel::discovered("grades", Discovery::start(registry.channel(), vec![service]))
+    Channel::discovered("grades", "", Discovery::start(registry.channel(), vec![service]))
 }
 
 /// A channel to instances at these addresses.
@@ -232,6 +238,170 @@ async fn new_calls_leave_a_server_that_drains_while_its_running_call_finishes() 
     held.answer(Ok(HealthCheckResponse::default()));
     running.await.expect("no panic").expect("the running call finishes");
     assert_eq!(draining.stop().await, 0);
+}
+
+type BadServer = fn(TcpListener) -> BoxFuture<'static, TcpListener>;
+
+/// Resets the first request of the first connection, and closes that in good order.
+fn resets(listener: TcpListener, reason: h2::Reason) -> BoxFuture<'static, TcpListener> {
+    Box::pin(async move {
+        let (stream, _) = soon("a connection", listener.accept()).await.expect("a connection");
+        let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+        let request = soon("a request", connection.accept()).await.expect("a request");
+        request.expect("HTTP/2").1.send_reset(reason);
+        connection.graceful_shutdown();
+        while soon("the end of the connection", connection.accept()).await.is_some() {}
+        listener
+    })
+}
+
+/// Refuses the first request.
+fn refuses(listener: TcpListener) -> BoxFuture<'static, TcpListener> {
+    resets(listener, h2::Reason::REFUSED_STREAM)
+}
+
+/// Fails the first request, which may have been handled.
+fn fails(listener: TcpListener) -> BoxFuture<'static, TcpListener> {
+    resets(listener, h2::Reason::INTERNAL_ERROR)
+}
+
+/// Says goodbye to the first connection without having handled its first request.
+fn leaves(listener: TcpListener) -> BoxFuture<'static, TcpListener> {
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    // The last stream that is handled is none, the reason NO_ERROR.
+    const GOAWAY: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    const HEADERS: u8 = 1;
+    Box::pin(async move {
+        let (mut stream, _) = soon("a connection", listener.accept()).await.expect("a connection");
+        stream.write_all(SETTINGS).await.expect("an open connection");
+        stream.read_exact(&mut [0; 24]).await.expect("a preface");
+        let mut head = [0; 9];
+        while head[3] != HEADERS {
+            stream.read_exact(&mut head).await.expect("a frame");
+            let length = u16::from_be_bytes([head[1], head[2]]);
+            let mut payload = vec![0; length.into()];
+            stream.read_exact(&mut payload).await.expect("a frame");
+        }
+        stream.write_all(GOAWAY).await.expect("an open connection");
+        // Until the client hangs up.
+        let _ = soon("the end of the connection", stream.read_to_end(&mut Vec::new())).await;
+        listener
+    })
+}
+
+/// Answers the first request with this status.
+fn answers_unavailable(listener: TcpListener) -> BoxFuture<'static, TcpListener> {
+    Box::pin(async move {
+        let (stream, _) = soon("a connection", listener.accept()).await.expect("a connection");
+        let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+        let request = soon("a request", connection.accept()).await.expect("a request");
+        let answer = Status::unavailable("not now").into_http::<()>();
+        let sent = request.expect("HTTP/2").1.send_response(answer, true);
+        sent.expect("an open stream");
+        connection.graceful_shutdown();
+        while soon("the end of the connection", connection.accept()).await.is_some() {}
+        listener
+    })
+}
+
+/// What the first call comes to when its first try meets this server, and the next one a good server.
+async fn call_past(bad: BadServer, idempotent: bool) -> Result<HealthCheckResponse, Status> {
+    let port = Port::take();
+    let channel = Channel::fixed(port.address().into());
+    let channel = if idempotent { channel.idempotent() } else { channel };
+    let listener = tokio::spawn(bad(port.listen()));
+    let calling = tokio::spawn(async move { call(&channel).await });
+    let listener = listener.await.expect("no panic");
+    let (health, calls) = scripted_health();
+    let _answers = calls.answer_all(HealthCheckResponse::default());
+    let _server = Server::start_on(listener, Routes::new(health), Limits::default(), GRACE);
+    calling.await.expect("no panic")
+}
+
+#[tokio::test]
+async fn a_request_that_a_server_refuses_unhandled_is_sent_again() {
+    call_past(refuses, false).await.expect("the next server answers");
+    call_past(leaves, false).await.expect("the next server answers");
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_been_handled_is_sent_again_only_when_its_caller_says_so() {
+    let status = call_past(fails, false).await.expect_err("it may have been handled");
+    assert_eq!(code_and_reason(&status).1, "CONNECTION_LOST");
+    let status = call_past(answers_unavailable, false)
+        .await
+        .expect_err("it was answered");
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "not now"));
+    call_past(fails, true).await.expect("the next server answers");
+    call_past(answers_unavailable, true)
+        .await
+        .expect("the next server answers");
+}
+
+#[tokio::test]
+async fn what_a_repeated_call_meets_last_is_its_answer() {
+    let (server, mut calls) = serve();
+    let channel = server.channel().idempotent();
+    let calling = tokio::spawn(async move { call(&channel).await });
+    for n in 0..=RETRIES_MAX {
+        calls.next().await.answer(Err(Status::unavailable(n.to_string())));
+    }
+    let status = calling.await.expect("no panic").expect_err("nobody could");
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Unavailable, RETRIES_MAX.to_string().as_str())
+    );
+    assert!(calls.try_next().is_none());
+}
+
+#[tokio::test]
+async fn a_service_that_fails_altogether_is_asked_only_a_little_more() {
+    let (server, mut calls) = serve();
+    let answering = tokio::spawn(async move {
+        let mut count = 0;
+        while let Some(call) = calls.next_or_end().await {
+            count += 1;
+            call.answer(Err(Status::unavailable("overloaded")));
+        }
+        count
+    });
+    let channel = server.channel().idempotent();
+    for _ in 0..200 {
+        call(&channel).await.expect_err("it is overloaded");
+    }
+    drop(server);
+    let asked = soon("the end of the server", answering).await.expect("no panic");
+    // A fifth, what a channel begins with, and what a second or two add.
+    assert!((200..=300).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_lost_with_its_connection() {
+    let broken = |listener: TcpListener| async move {
+        let (stream, _) = soon("a connection", listener.accept()).await.expect("a connection");
+        let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+        let request = soon("a request", connection.accept()).await.expect("a request");
+        let head = http::Response::builder().header("content-type", "application/grpc");
+        let answer = head.body(()).expect("an answer");
+        let mut body = request
+            .expect("HTTP/2")
+            .1
+            .send_response(answer, false)
+            .expect("an open stream");
+        body.send_data(bytes::Bytes::from_static(b"\0\0\0"), false)
+            .expect("an open stream");
+        body.send_reset(h2::Reason::INTERNAL_ERROR);
+        while connection.accept().await.is_some() {}
+    };
+    let port = Port::take();
+    let channel = Channel::fixed(port.address().into());
+    let server = AbortOnDropHandle::new(tokio::spawn(broken(port.listen())));
+    let status = call(&channel).await.expect_err("half an answer");
+    assert_eq!(
+        code_and_reason(&status),
+        (Code::Unavailable, "CONNECTION_LOST".to_owned())
+    );
+    drop(server);
 }
 
 #[tokio::test]

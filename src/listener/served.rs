@@ -11,6 +11,7 @@ use crate::metrics::{Call, CallMetrics, Metrics};
 pub struct Served {
     pub(super) routes: Routes,
     counted: Option<(Metrics, Arc<CallMetrics>)>,
+    pub(super) together: bool,
 }
 
 impl Served {
@@ -21,7 +22,15 @@ impl Served {
         Self {
             routes,
             counted: Some((metrics, calls)),
+            together: false,
         }
+    }
+
+    /// Runs the calls of a connection in one task, when `together`, and sends what they write at once together: for
+    /// servers of many streams, whose handlers compute little. Default: each call has a task.
+    #[must_use]
+    pub fn together(self, together: bool) -> Self {
+        Self { together, ..self }
     }
 
     /// Makes calls cheaper.
@@ -44,6 +53,10 @@ impl Served {
 
 impl From<Routes> for Served {
     fn from(routes: Routes) -> Self {
-        Self { routes, counted: None }
+        Self {
+            routes,
+            counted: None,
+            together: false,
+        }
     }
 }

@@ -30,6 +30,7 @@ impl Running {
             listen: ([127, 0, 0, 1], 0).into(),
             advertise: None,
             registry: registry.clone(),
+            zone: String::new(),
             grace: Duration::from_secs(5),
             log_levels: None,
         };

@@ -2,15 +2,14 @@
 
 use std::time::SystemTime;
 
-use homeroom::proto::registry::v1::{
-    Health, HealthState, Instance, ListInstancesRequest, ListServicesRequest, ServiceSummary,
-};
+use homeroom::proto::registry::v1::{Health, HealthState, Instance, ServiceSummary};
 
-use super::all_pages;
+use super::{all_instances, all_services};
 use crate::{
     client::Client,
     failure::Failure,
     output::{Cell, Colour, Output},
+    time,
 };
 
 /// Lists the services.
@@ -18,14 +17,7 @@ use crate::{
 /// # Errors
 /// When the registry cannot be asked.
 pub async fn services(client: &Client, output: &Output) -> Result<(), Failure> {
-    let services = all_pages(|page_token| async {
-        let request = client.request(ListServicesRequest {
-            page_token,
-            page_size: 0,
-        });
-        let page = client.registry().list_services(request).await?.into_inner();
-        Ok((page.services, page.next_page_token))
-    });
+    let services = all_services(client).await?;
     let row = |service: &ServiceSummary| {
         let all = service.serving_instances == service.instances;
         let serving = format!("{}/{}", service.serving_instances, service.instances);
@@ -36,7 +28,7 @@ pub async fn services(client: &Client, output: &Output) -> Result<(), Failure> {
         ]
     };
     let name = "homeroom.registry.v1.ServiceSummary";
-    Ok(output.list(name, &services.await?, ["SERVICE", "SERVING", "REQUIRES"], row)?)
+    Ok(output.list(name, &services, ["SERVICE", "SERVING", "REQUIRES"], row)?)
 }
 
 /// Lists the instances of a service, or of all.
@@ -44,17 +36,7 @@ pub async fn services(client: &Client, output: &Output) -> Result<(), Failure> {
 /// # Errors
 /// [`Failure::Negative`] when the service that was asked for has none; when the registry cannot be asked.
 pub async fn instances(client: &Client, output: &Output, service: Option<String>) -> Result<(), Failure> {
-    let instances = all_pages(|page_token| async {
-        let request = client.request(ListInstancesRequest {
-            service: service.clone().unwrap_or_default(),
-            include_all_health: true,
-            page_token,
-            page_size: 0,
-        });
-        let page = client.registry().list_instances(request).await?.into_inner();
-        Ok((page.instances, page.next_page_token))
-    });
-    let instances = instances.await?;
+    let instances = all_instances(client, service.as_deref().unwrap_or_default()).await?;
     if let (Some(service), true) = (service, instances.is_empty()) {
         return Err(Failure::Negative(format!("`{service}` has no instances")));
     }
@@ -67,7 +49,7 @@ pub async fn instances(client: &Client, output: &Output, service: Option<String>
             instance.id.clone().into(),
             instance.address.clone().into(),
             state(&health),
-            age(&health, now).into(),
+            time::age(health.since, now).into(),
             instance.weight.unwrap_or_default().to_string().into(),
             instance.zone.clone().into(),
             health.detail.into(),
@@ -87,19 +69,4 @@ pub(super) fn state(health: &Health) -> Cell {
         HealthState::NotServing | HealthState::Unreachable => Colour::Bad,
     };
     Cell::coloured(name, colour)
-}
-
-/// How long the state has lasted, in its largest unit.
-fn age(health: &Health, now: SystemTime) -> String {
-    let since = health.since.and_then(|since| SystemTime::try_from(since).ok());
-    let seconds = since
-        .and_then(|since| now.duration_since(since).ok())
-        .unwrap_or_default()
-        .as_secs();
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m", seconds / 60),
-        3_600..86_400 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
-    }
 }

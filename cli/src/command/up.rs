@@ -41,6 +41,7 @@ pub async fn run(up: &Up, output: &Output) -> Result<(), Failure> {
         listen,
         advertise: None,
         registry: reachable(registry_at).into(),
+        zone: String::new(),
         grace: GRACE_DEFAULT,
         log_levels: None,
     };

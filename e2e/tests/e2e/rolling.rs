@@ -113,27 +113,31 @@ async fn a_rolling_restart_under_load_fails_no_call() {
     let mesh = registry.mesh();
     let load = Load::start(&mesh.channel("app").expect("a name"));
     load.goes_on(1_000).await;
+    let mut stopped = Vec::new();
     for _ in 0..2 * INSTANCES {
         let old = apps.remove(0);
         old.signal(Signal::TERM);
+        stopped.push(old);
         watch.goes("app").await;
-        let (code, said) = old.ended().await;
-        assert_eq!(code, Some(0), "{said:?}");
         apps.push(Process::bare("app", &registry).await);
         watch.comes("app").await;
         load.goes_on(1_000).await;
+    }
+    for old in stopped {
+        let (code, said) = old.ended().await;
+        assert_eq!(code, Some(0), "{said:?}");
     }
     let (succeeded, failed) = load.end().await;
     assert!(failed.is_empty(), "of {succeeded} calls: {:?}", words(&failed));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_under_load_fails_only_the_calls_under_way() {
+/// Kills each instance twice while it is called, and tells how many calls succeeded and which failed.
+async fn crash_under_load(channel: impl FnOnce(Channel) -> Channel) -> (usize, Vec<Status>) {
     let registry = Process::registry().await;
     let mut watch = Watch::open(&registry, &["app"]).await;
     let mut apps = start_apps(&registry, &mut watch).await;
     let mesh = registry.mesh();
-    let load = Load::start(&mesh.channel("app").expect("a name"));
+    let load = Load::start(&channel(mesh.channel("app").expect("a name")));
     for _ in 0..2 * INSTANCES {
         load.goes_on(1_000).await;
         apps.remove(0).kill().await;
@@ -142,9 +146,20 @@ async fn a_crash_under_load_fails_only_the_calls_under_way() {
         watch.comes("app").await;
     }
     load.goes_on(1_000).await;
-    let (succeeded, failed) = load.end().await;
+    load.end().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_under_load_fails_only_the_calls_under_way() {
+    let (succeeded, failed) = crash_under_load(|channel| channel).await;
     let lost = |status: &Status| homeroom::status::reason(status).as_deref() == Some("CONNECTION_LOST");
     assert!(failed.iter().all(lost), "of {succeeded} calls: {:?}", words(&failed));
     // Each caller has one call under way: none can lose more than one by a crash.
     assert!(failed.len() <= 2 * INSTANCES * CALLERS, "{:?}", words(&failed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_under_load_fails_no_call_that_can_be_repeated() {
+    let (succeeded, failed) = crash_under_load(|channel| channel.idempotent()).await;
+    assert!(failed.is_empty(), "of {succeeded} calls: {:?}", words(&failed));
 }

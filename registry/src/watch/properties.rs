@@ -196,6 +196,8 @@ async fn play(steps: Vec<Step>) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
     #[test]
     fn every_view_is_the_catalog_at_the_revision_that_it_was_told(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

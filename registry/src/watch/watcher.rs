@@ -1,14 +1,17 @@
 //! One watcher's stream: pulled by its reader, so that nothing waits for one that does not read, and nothing is queued.
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::unconstrained,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::{
     Guard, Scope, Watches,
@@ -149,7 +152,8 @@ impl Watcher {
 
     fn poll_heartbeat_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            ready!(self.timer.as_mut().poll(cx));
+            // Thousands of watchers may share one task, whose budget for timers would be used up by a few of them.
+            ready!(pin!(unconstrained(self.timer.as_mut())).poll(cx));
             if self.heartbeat_at <= Instant::now() {
                 return Poll::Ready(());
             }
