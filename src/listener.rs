@@ -47,9 +47,9 @@ use crate::{
 pub struct Limits {
     /// Connections at once; further ones wait in the kernel's backlog. Default 10,000: some 20 KiB each.
     pub connections: usize,
-    /// How many of them may speak HTTP/1.1; a further one is closed. Default 256: scrapers are few, and each holds some
-    /// 100 KiB of metrics for as long as it reads them.
-    pub http1_connections: usize,
+    /// Requests at once that are none of gRPC's: a further connection of HTTP/1.1 is closed, a further request over
+    /// HTTP/2 gets 503. Default 256: scrapers are few, and each may hold 100 KiB of metrics for as long as it reads them.
+    pub plain_requests: usize,
     /// Calls at once on a connection; HTTP/2 makes the peer queue further ones. Default 1,024: a proxy or a channel
     /// that carries many watches needs hundreds.
     pub streams: u32,
@@ -88,7 +88,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
-            http1_connections: 256,
+            plain_requests: 256,
             streams: 1_024,
             pending_resets: 20,
             error_resets: 1_024,
@@ -147,7 +147,7 @@ pub async fn serve(
     let slots = Arc::new(Semaphore::new(limits.connections));
     let server = Arc::new(Server {
         served: served.into().prepare(),
-        http1_slots: Semaphore::new(limits.http1_connections),
+        plain_slots: Arc::new(Semaphore::new(limits.plain_requests)),
         pending_total: Budget::new("pending_total_size_bytes", limits.pending_total_size_bytes),
         limits,
         shutdown,
@@ -208,7 +208,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 struct Server {
     served: Served,
     limits: Limits,
-    http1_slots: Semaphore,
+    plain_slots: Arc<Semaphore>,
     pending_total: Budget,
     shutdown: Shutdown,
 }
@@ -247,6 +247,7 @@ impl Server {
                 pending: Budget::new("pending_size_bytes", self.limits.pending_size_bytes),
                 pending_total: self.pending_total.clone(),
             },
+            plain_slots: self.plain_slots.clone(),
             running: calls.clone(),
         };
         let started = streams::Calls::new(self.served.together);
@@ -295,6 +296,7 @@ struct Calls {
     served: Served,
     peer: SocketAddr,
     messages: MessageLimits,
+    plain_slots: Arc<Semaphore>,
     running: watch::Sender<usize>,
 }
 
@@ -322,7 +324,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let running = Running::start(&self.running);
         if plain::is_plain(&request) {
-            let answer = plain::answer(&request, self.served.metrics());
+            let answer = plain::answer_if_free(&request, self.served.metrics(), &self.plain_slots);
             return Box::pin(std::future::ready(Ok(answer.map(|body| AnswerBody {
                 body,
                 call: None,

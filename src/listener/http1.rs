@@ -24,7 +24,7 @@ const BUFFER_BYTES_MIN: usize = 8 * 1024;
 /// Answers one request, and closes the connection. The request has to come within the time for handshakes, and the
 /// answer be read within that for messages.
 pub(super) async fn serve(server: &Server, io: impl hyper::rt::Read + hyper::rt::Write + Unpin) {
-    let Ok(_slot) = server.http1_slots.try_acquire() else {
+    let Ok(_slot) = server.plain_slots.try_acquire() else {
         return;
     };
     let limits = &server.limits;

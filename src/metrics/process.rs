@@ -55,10 +55,9 @@ impl Collector for Process {
             return Ok(());
         };
         let cpu = ConstCounter::new(usage.cpu_seconds);
-        let descriptor = (&"process_cpu", "User and system time that the process has used.");
         cpu.encode(encoder.encode_descriptor(
-            descriptor.0,
-            descriptor.1,
+            "process_cpu",
+            "User and system time that the process has used.",
             Some(&Unit::Seconds),
             MetricType::Counter,
         )?)?;

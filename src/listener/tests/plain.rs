@@ -4,7 +4,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::service::Routes;
 
-use super::{GRACE, Limits, SHORT, Served, ask, bind, client, dial, fine};
+use super::{GRACE, Limits, SHORT, Served, ask, bind, client, dial, fine, start};
 use crate::{
     metrics::Metrics,
     proto::{FILE_DESCRIPTOR_SET, health::v1::health_client::HealthClient},
@@ -21,6 +21,15 @@ fn serve(limits: Limits) -> (Server, HealthCalls) {
     let listener = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let served = Served::with_metrics(Routes::new(health), Metrics::new(), &[NAME], &[FILE_DESCRIPTOR_SET]);
     (Server::start_on(listener, served, limits, GRACE), calls)
+}
+
+/// A server whose metrics have at least this many bytes.
+fn serve_large(bytes: usize, limits: Limits) -> Server {
+    let metrics = Metrics::new();
+    metrics.register_gauge("large", &"x".repeat(bytes), || 0_u64);
+    let listener = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let served = Served::with_metrics(Routes::default(), metrics, &[], &[]);
+    Server::start_on(listener, served, limits, GRACE)
 }
 
 /// How many calls of `Check` have begun, and have ended with this code.
@@ -68,6 +77,29 @@ async fn a_call_that_its_caller_gives_up_is_counted_as_cancelled() {
     running.abort();
     call.cancelled().await;
     assert_eq!(counted(&scrape(server.address()).await, "Canceled"), (1.0, 1.0));
+}
+
+#[tokio::test]
+async fn calls_of_what_is_not_served_make_no_series_of_their_own() {
+    let (server, _calls) = serve(Limits::default());
+    let (mut client, _end) = client(&server).await;
+    for n in 0..20 {
+        for path in [format!("/x{n}/y"), format!("/{NAME}/{n}"), format!("/{n}")] {
+            let (response, mut body) = start(&mut client, &path, &[]);
+            body.send_data(vec![0; 5].into(), true).expect("an open stream");
+            soon("an answer", response).await.expect("an answer");
+            client = client.ready().await.expect("an open connection");
+        }
+    }
+    let seen = scrape(server.address()).await;
+    let count = |service| {
+        let [kind, method] = [("grpc_type", "unknown"), ("grpc_method", "unknown")];
+        let labels = [kind, ("grpc_service", service), method, ("grpc_code", "Unimplemented")];
+        seen.value("grpc_server_handled_total", &labels)
+    };
+    assert_eq!((count(NAME), count("unknown")), (20.0, 40.0));
+    // Check, List, Watch, and these two.
+    assert_eq!(seen.0["grpc_server_started_total"].samples.len(), 5);
 }
 
 #[tokio::test]
@@ -149,7 +181,12 @@ async fn over_http2(server: &Server, method: Method, path: &str) -> (StatusCode,
         .body(())
         .expect("a request");
     let (response, _) = client.send_request(request, true).expect("a free stream");
-    let (head, mut body) = soon("an answer", response).await.expect("an answer").into_parts();
+    let (head, body) = soon("an answer", response).await.expect("an answer").into_parts();
+    (head.status, head.headers, read(body).await)
+}
+
+/// All of a body.
+async fn read(mut body: h2::RecvStream) -> String {
     let mut text = Vec::new();
     while let Some(data) = body.data().await {
         let data = data.expect("an open stream");
@@ -158,7 +195,7 @@ async fn over_http2(server: &Server, method: Method, path: &str) -> (StatusCode,
             .expect("it was counted");
         text.extend_from_slice(&data);
     }
-    (head.status, head.headers, String::from_utf8(text).expect("text"))
+    String::from_utf8(text).expect("text")
 }
 
 #[tokio::test]
@@ -224,12 +261,8 @@ async fn who_does_not_read_the_answer_is_hung_up_on() {
         message_timeout: SHORT,
         ..Limits::default()
     };
-    let metrics = Metrics::new();
     // More than the sockets of both ends hold.
-    metrics.register_gauge("large", &"x".repeat(64 * 1024 * 1024), || 0_u64);
-    let listener = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
-    let served = Served::with_metrics(Routes::default(), metrics, &[], &[]);
-    let server = Server::start_on(listener, served, limits, GRACE);
+    let server = serve_large(64 * 1024 * 1024, limits);
     let mut lazy = dial(&server).await;
     lazy.write_all(GET.as_bytes()).await.expect("an open connection");
     let mut first = [0; 8];
@@ -272,7 +305,7 @@ async fn headers_over_the_limit_are_refused() {
 #[tokio::test]
 async fn connections_of_http1_beyond_the_limit_are_closed_and_calls_go_on() {
     let limits = Limits {
-        http1_connections: 1,
+        plain_requests: 1,
         ..Limits::default()
     };
     let (server, calls) = serve(limits);
@@ -296,6 +329,33 @@ async fn connections_of_http1_beyond_the_limit_are_closed_and_calls_go_on() {
         .await
         .expect("text");
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn requests_of_http2_beyond_the_limit_are_turned_away_until_one_is_read() {
+    let limits = Limits {
+        plain_requests: 1,
+        send_buffer_size_bytes: 1_000,
+        ..Limits::default()
+    };
+    // More than is given to HTTP/2 at once.
+    let server = serve_large(32 * 1024, limits);
+    // It takes no more than the beginning before it reads.
+    let handshake = h2::client::Builder::new()
+        .initial_window_size(1_000)
+        .handshake::<_, bytes::Bytes>(dial(&server).await);
+    let (mut client, connection) = handshake.await.expect("a connection");
+    tokio::spawn(connection);
+    let mut get = || -> h2::client::ResponseFuture {
+        let request = Request::get("http://a/metrics").body(()).expect("a request");
+        client.send_request(request, true).expect("a free stream").0
+    };
+    let unread = soon("an answer", get()).await.expect("an answer");
+    let refused = soon("an answer", get()).await.expect("an answer");
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(read(unread.into_body()).await.ends_with('\n'));
+    let answered = soon("an answer", get()).await.expect("an answer");
+    assert_eq!(answered.status(), StatusCode::OK);
 }
 
 #[tokio::test]
