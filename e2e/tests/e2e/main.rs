@@ -3,5 +3,6 @@
 mod harness;
 mod liveness;
 mod mesh;
+mod restart;
 mod rolling;
 mod start;

@@ -19,7 +19,7 @@ use tokio::{sync::Notify, task::JoinSet, time::timeout};
 use tonic::Status;
 
 /// How many calls are under way at any time.
-const CALLERS: usize = 32;
+const CALLERS: usize = 16;
 const INSTANCES: usize = 3;
 
 /// Calls `app` without a pause.
@@ -112,7 +112,7 @@ async fn a_rolling_restart_under_load_fails_no_call() {
     let mut apps = start_apps(&registry, &mut watch).await;
     let mesh = registry.mesh();
     let load = Load::start(&mesh.channel("app").expect("a name"));
-    load.goes_on(1_000).await;
+    load.goes_on(300).await;
     let mut stopped = Vec::new();
     for _ in 0..2 * INSTANCES {
         let old = apps.remove(0);
@@ -121,7 +121,7 @@ async fn a_rolling_restart_under_load_fails_no_call() {
         watch.goes("app").await;
         apps.push(Process::bare("app", &registry).await);
         watch.comes("app").await;
-        load.goes_on(1_000).await;
+        load.goes_on(300).await;
     }
     for old in stopped {
         let (code, said) = old.ended().await;
@@ -139,13 +139,13 @@ async fn crash_under_load(channel: impl FnOnce(Channel) -> Channel) -> (usize, V
     let mesh = registry.mesh();
     let load = Load::start(&channel(mesh.channel("app").expect("a name")));
     for _ in 0..2 * INSTANCES {
-        load.goes_on(1_000).await;
+        load.goes_on(300).await;
         apps.remove(0).kill().await;
         watch.goes("app").await;
         apps.push(Process::bare("app", &registry).await);
         watch.comes("app").await;
     }
-    load.goes_on(1_000).await;
+    load.goes_on(300).await;
     load.end().await
 }
 
