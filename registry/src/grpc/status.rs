@@ -61,7 +61,7 @@ fn brake(_: &Engine) -> Brake {
 fn store(_: &Engine) -> Store {
     Store {
         state: StoreState::Ephemeral.into(),
-        detail: "kept in memory only: a restarted registry starts empty".to_owned(),
+        detail: "in memory only, so a restarted registry starts empty".to_owned(),
     }
 }
 
