@@ -204,6 +204,40 @@ def call_list_changes(mesh, server, method):
     assert recovered["instance"]["health"]["state"] == "HEALTH_STATE_SERVING"
 
 
+def call_watch_changes(mesh, server, method):
+    service = unique()
+    before = server.call("homeroom.registry.v1.Registry/GetStatus")
+    register(mesh, service, id="one")
+    request = {"service": service, "revision": before["revision"], "epoch": before["epoch"]}
+    with server.stream(method, request) as messages:
+        first = next(messages)
+        server.call("homeroom.registry.v1.Registry/Deregister", {"service": service, "id": "one"})
+        second = next(messages)
+    causes = ["CHANGE_CAUSE_REGISTERED", "CHANGE_CAUSE_RECOVERED"]
+    assert [change["cause"] for change in first["changes"]] == causes
+    assert first["epoch"] == before["epoch"] and "gap" not in first
+    (removal,) = second["changes"]
+    assert (removal["cause"], removal["id"]) == ("CHANGE_CAUSE_DEREGISTERED", "one")
+    assert "instance" not in removal and removal["actor"].startswith("127.0.0.1:")
+
+
+def call_get_status(mesh, server, method):
+    service = unique()
+    answer = register(mesh, service, id="one")
+    with server.stream("homeroom.registry.v1.Registry/WatchServices", {"services": [service]}) as messages:
+        next(messages)
+        status = server.call(method)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", status["version"])
+    assert int(status["revision"]) >= int(answer["revision"]) and status["epoch"] == answer["epoch"]
+    assert status["startTime"] < status["serverTime"]
+    # Grades and Log, who acknowledge, and this one, which doesn't.
+    assert status["services"] >= 3 and status["watchers"] > status["acknowledgingWatchers"] > 0
+    counts = {count["state"]: count.get("instances", 0) for count in status["instances"]}
+    assert counts["HEALTH_STATE_SERVING"] >= 3 and len(counts) == 5
+    assert "engaged" not in status["brake"]
+    assert status["store"]["state"] in ["STORE_STATE_EPHEMERAL", "STORE_STATE_SYNCED"]
+
+
 def write(mesh, *messages, **more):
     """Writes entries, and gets the sequence number of the last one."""
     entries = [{"message": message, **more} for message in messages]
@@ -324,6 +358,8 @@ CALLS = {
     "homeroom.registry.v1.Registry/WatchServices": call_watch_services,
     "homeroom.registry.v1.Registry/AcknowledgeRevision": call_acknowledge_revision,
     "homeroom.registry.v1.Registry/ListChanges": call_list_changes,
+    "homeroom.registry.v1.Registry/WatchChanges": call_watch_changes,
+    "homeroom.registry.v1.Registry/GetStatus": call_get_status,
     "homeroom.log.v1.Log/Write": call_write,
     "homeroom.log.v1.Log/Ingest": call_ingest,
     "homeroom.log.v1.Log/Query": call_query,
@@ -378,6 +414,7 @@ def test_an_rpc_can_be_called_by_reflection(mesh, server, method):
     [
         ("registry", "Register", {"instance": {"service": "Not a name"}}, "instance.service"),
         ("registry", "WatchServices", {"services": ["log", "Not a name"]}, "services[1]"),
+        ("registry", "WatchChanges", {"id": "one"}, "id"),
         ("log", "GetTrace", {"traceId": "XYZ"}, "trace_id"),
         ("log", "Tail", {"filter": {"traceId": "XYZ"}}, "filter.trace_id"),
         ("log", "Query", {"filter": {"services": ["log", "x" * 254]}}, "filter.services[1]"),

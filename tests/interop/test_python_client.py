@@ -195,6 +195,46 @@ def test_an_older_incarnation_cannot_deregister(registry, service, python_server
     assert failure(lambda: deregister(newer.incarnation)) == (grpc.StatusCode.NOT_FOUND, "INSTANCE_NOT_FOUND")
 
 
+def test_changes_are_streamed_once_and_resumed(registry, service, python_server):
+    def changes(**position):
+        request = registry_pb2.WatchChangesRequest(service=service, **position)
+        return opened(registry.WatchChanges(request, timeout=PATIENCE))
+
+    def take(stream, count):
+        taken = []
+        for message in stream:
+            taken.extend((message, change) for change in message.changes)
+            if len(taken) >= count:
+                return taken
+        pytest.fail(f"the stream ended with {len(taken)}")
+
+    position = registry.GetStatus(registry_pb2.GetStatusRequest(), timeout=PATIENCE)
+    position = {"revision": position.revision, "epoch": position.epoch}
+    register(registry, service, python_server.address, id="one")
+    with changes(**position) as stream:
+        (first, registered), (_, recovered) = take(stream, 2)
+    assert (registered.cause, recovered.cause) == (
+        registry_pb2.CHANGE_CAUSE_REGISTERED,
+        registry_pb2.CHANGE_CAUSE_RECOVERED,
+    )
+    assert first.epoch == position["epoch"] and not first.gap
+    assert recovered.instance.health.state == registry_pb2.HEALTH_STATE_SERVING
+
+    with changes(revision=registered.revision, epoch=first.epoch) as stream:
+        ((message, again),) = take(stream, 1)
+    assert again == recovered and not message.gap, "only what was missed"
+    with changes(revision=recovered.revision, epoch=first.epoch + 1) as stream:
+        told = take(stream, 2)
+    assert told[0][0].gap, "another epoch starts over"
+    assert [change for _, change in told] == [registered, recovered]
+
+
+def test_an_instance_that_is_too_large_names_its_limit(registry, service, python_server):
+    metadata = {"key": "x" * 16384}
+    refused = failure(lambda: register(registry, service, python_server.address, metadata=metadata))
+    assert refused == (grpc.StatusCode.RESOURCE_EXHAUSTED, "INSTANCE_TOO_LARGE")
+
+
 @contextlib.contextmanager
 def without_health():
     server = PythonServer(has_health=False)

@@ -68,7 +68,7 @@ fn brake(engine: &Engine, now: SystemTime) -> Brake {
 fn store(_: &Engine) -> Store {
     Store {
         state: StoreState::Ephemeral.into(),
-        detail: "kept in memory only: a restarted registry starts empty".to_owned(),
+        detail: "in memory only, so a restarted registry starts empty".to_owned(),
     }
 }
 

@@ -15,7 +15,8 @@ pub(super) fn dot(graph: &Graph) -> String {
             (false, 0) => ", color=red, fontcolor=red",
             _ => "",
         };
-        let (id, label) = (dot_quoted(name), dot_escaped(name));
+        // Only a label has entities.
+        let (id, label) = (dot_quoted(name), dot_escaped(name).replace('&', "&amp;"));
         add(
             &mut out,
             format_args!("  {id} [label=\"{label}\\n{}\"{style}];\n", state(node)),

@@ -76,12 +76,12 @@ fn what_only_leads_to_a_cycle_is_not_in_it() {
 
 #[test]
 fn no_name_breaks_out_of_its_quotes() {
-    let graph = Graph::new(&[service("a\"];b\\", 1, 1, &["<c>\n\x1b[2J#"])]);
+    let graph = Graph::new(&[service("a\"];b&\\", 1, 1, &["<c>\n\x1b[2J#"])]);
     let dot = dot(&graph);
-    assert!(dot.contains(r#"  "a\"];b\\" [label="a\"];b\\\n1/1"];"#), "{dot}");
-    assert!(dot.contains(r#""a\"];b\\" -> "<c>\\n\\u{1b}[2J#";"#), "{dot}");
+    assert!(dot.contains(r#"  "a\"];b&\\" [label="a\"];b&amp;\\\n1/1"];"#), "{dot}");
+    assert!(dot.contains(r#""a\"];b&\\" -> "<c>\\n\\u{1b}[2J#";"#), "{dot}");
     let mermaid = mermaid(&graph);
-    assert!(mermaid.contains(r##"["a#34;]#59;b#92;<br/>1/1"]"##), "{mermaid}");
+    assert!(mermaid.contains(r##"["a#34;]#59;b#38;#92;<br/>1/1"]"##), "{mermaid}");
     assert!(
         mermaid.contains(r##"["#60;c#62;#92;n#92;u{1b}[2J#35;<br/>missing"]"##),
         "{mermaid}"
