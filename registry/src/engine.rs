@@ -53,12 +53,13 @@ impl Engine {
         if registration.tls {
             return Err(Error::Unsupported("an instance that speaks TLS"));
         }
-        let applied = self.store.apply(Command::Register {
+        let command = Command::Register {
             registration: Arc::new(registration),
             renews,
             actor,
             registrant,
-        })?;
+        };
+        let applied = self.store.commit(command).await?;
         log(&applied);
         let renewed = renews.is_some() && applied.changes.is_empty();
         let instance = applied.instance.expect("what is registered stands");
@@ -96,7 +97,7 @@ impl Engine {
             late: Vec::new(),
         };
         if let Some(patience) = drain {
-            let applied = self.store.apply(Command::Drain(departure.clone()))?;
+            let applied = self.store.commit(Command::Drain(departure.clone())).await?;
             log(&applied);
             let instance = applied.instance.expect("what is drained stands");
             // Whoever registers in the meantime is not to be removed.
@@ -108,7 +109,7 @@ impl Engine {
                 drained = self.watches.applied(service, instance.revision, patience).await;
             }
         }
-        let removed = self.store.apply(Command::Deregister(departure));
+        let removed = self.store.commit(Command::Deregister(departure)).await;
         match removed {
             Ok(applied) => {
                 log(&applied);

@@ -144,13 +144,20 @@ impl Registry for Api {
         let drain = request.drain.map(|drain| timeout(drain.timeout)).transpose()?;
         let (revision, drained) = self.engine.deregister(departure, drain).await?;
         let epoch = self.engine.store.read(|state| state.catalog.epoch());
+        let started = self.engine.store.started();
         Ok(Response::new(DeregisterResponse {
             revision: revision.0,
             watchers: u32::try_from(drained.watchers).unwrap_or(u32::MAX),
             late_watch_ids: drained
                 .late
                 .iter()
-                .map(|number| WatchId { epoch, number: *number }.to_string())
+                .map(|number| {
+                    WatchId {
+                        epoch: started,
+                        number: *number,
+                    }
+                    .to_string()
+                })
                 .collect(),
             epoch: epoch.0,
         }))
@@ -224,8 +231,8 @@ impl Registry for Api {
     ) -> Result<Response<AcknowledgeRevisionResponse>, Status> {
         let request = request.into_inner();
         let id = WatchId::parse(&request.watch_id).ok_or(Error::WatchNotFound(request.watch_id))?;
-        let current = |state: &State| (state.catalog.epoch(), state.catalog.revision());
-        let current = self.engine.store.read(current);
+        let revision = self.engine.store.read(|state| state.catalog.revision());
+        let current = (self.engine.store.started(), revision);
         self.engine
             .watches
             .acknowledge(id, Revision(request.revision), current)?;

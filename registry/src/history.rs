@@ -1,11 +1,13 @@
 //! The changes that are still held, so that a watcher can be given only what it missed. Pure.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use homeroom::model::{Change, Revision};
 
-/// How many changes are held: an hour of 28 changes a second.
-pub const CHANGES_MAX: usize = 100_000;
 /// How much they may take: as many changes of usual instances fit, and fewer of such with much metadata.
 pub const CHANGES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a change takes besides its texts.
@@ -18,19 +20,47 @@ pub struct History {
     size_bytes: usize,
     max: usize,
     bytes_max: usize,
+    age_max: Duration,
     newest: Revision,
 }
 
 impl History {
-    /// An empty history that holds `max` changes of about `bytes_max` bytes; older ones are compacted.
-    pub fn new(max: usize, bytes_max: usize) -> Self {
+    /// An empty history that holds `max` changes of about `bytes_max` bytes that are at most `age_max` old; others are
+    /// compacted.
+    pub fn new(max: usize, bytes_max: usize, age_max: Duration) -> Self {
         Self {
             changes: VecDeque::new(),
             size_bytes: 0,
             max,
             bytes_max,
+            age_max,
             newest: Revision::default(),
         }
+    }
+
+    /// Forgets all changes: the next one is that after `newest`.
+    pub fn start_after(&mut self, newest: Revision) {
+        self.changes.clear();
+        self.size_bytes = 0;
+        self.newest = newest;
+    }
+
+    /// Forgets the changes after `newest`, which are to come again.
+    ///
+    /// # Panics
+    /// When `newest` is yet to come.
+    pub fn cut_after(&mut self, newest: Revision) {
+        assert!(newest <= self.newest, "what is cut after has been");
+        while self.changes.back().is_some_and(|change| change.revision > newest) {
+            let change = self.changes.pop_back();
+            self.size_bytes -= change.map_or(0, |change| size_bytes(&change));
+        }
+        self.newest = newest;
+    }
+
+    /// The revision of the oldest change that is held.
+    pub fn oldest(&self) -> Option<Revision> {
+        self.changes.front().map(|change| change.revision)
     }
 
     /// Adds the next change.
@@ -43,9 +73,22 @@ impl History {
         self.size_bytes += size_bytes(&change);
         self.changes.push_back(change);
         while self.changes.len() > self.max || self.size_bytes > self.bytes_max {
-            let Some(oldest) = self.changes.pop_front() else {
-                return;
-            };
+            self.compact_oldest();
+        }
+    }
+
+    /// Compacts the changes that are too old by now.
+    pub fn expire(&mut self, now: SystemTime) {
+        let Some(oldest_allowed) = now.checked_sub(self.age_max) else {
+            return;
+        };
+        while self.changes.front().is_some_and(|change| change.time < oldest_allowed) {
+            self.compact_oldest();
+        }
+    }
+
+    fn compact_oldest(&mut self) {
+        if let Some(oldest) = self.changes.pop_front() {
             self.size_bytes -= size_bytes(&oldest);
         }
     }
@@ -76,18 +119,16 @@ fn size_bytes(change: &Change) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use homeroom::model::Cause;
 
     use super::*;
 
     fn history(max: usize, changes: u64) -> History {
-        let mut history = History::new(max, usize::MAX);
+        let mut history = History::new(max, usize::MAX, Duration::from_secs(10));
         for revision in 1..=changes {
             history.push(Arc::new(Change {
                 revision: Revision(revision),
-                time: SystemTime::UNIX_EPOCH,
+                time: SystemTime::UNIX_EPOCH + Duration::from_secs(revision),
                 cause: Cause::Registered,
                 detail: String::new(),
                 actor: "test".into(),
@@ -123,6 +164,37 @@ mod tests {
         all.push(Arc::new(next));
         assert_eq!(since(&all, 3), Some(vec![4, 5, 6]));
         assert_eq!(since(&all, 2), None);
+    }
+
+    #[test]
+    fn changes_are_compacted_by_their_age_too() {
+        let mut history = history(10, 5);
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        history.expire(at(11));
+        assert_eq!(since(&history, 0), Some(vec![1, 2, 3, 4, 5]), "the oldest is 10 s old");
+        history.expire(at(13));
+        assert_eq!(since(&history, 2), Some(vec![3, 4, 5]));
+        assert_eq!(since(&history, 1), None);
+        history.expire(at(100));
+        assert_eq!((history.oldest(), history.size_bytes), (None, 0));
+        assert_eq!(since(&history, 5), Some(vec![]), "nothing was missed");
+    }
+
+    #[test]
+    fn a_history_goes_on_after_a_revision() {
+        let mut history = history(10, 5);
+        let next = Change {
+            revision: Revision(8),
+            ..(*history.changes[0]).clone()
+        };
+        history.start_after(Revision(7));
+        history.push(Arc::new(next.clone()));
+        assert_eq!(since(&history, 7), Some(vec![8]));
+        assert_eq!(since(&history, 5), None);
+        history.cut_after(Revision(7));
+        assert_eq!(since(&history, 7), Some(vec![]));
+        history.push(Arc::new(next));
+        assert_eq!(since(&history, 7), Some(vec![8]));
     }
 
     #[test]

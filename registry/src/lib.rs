@@ -1,7 +1,7 @@
 //! The registry: which instances of which services are alive, and every change to that.
 //!
-//! In reading order: [`catalog`] decides what a command changes, [`history`] holds the changes, [`store`] is where a
-//! command takes effect, [`watch`] tells those who depend on it, [`probe`] finds out who is alive, [`engine`] takes them
+//! In reading order: [`catalog`] decides what a command changes, [`history`] holds the changes, [`journal`] keeps
+//! them on disk, [`store`] is where a command takes effect, [`watch`] tells those who depend on it, [`probe`] finds out who is alive, [`engine`] takes them
 //! together, [`grpc`] translates.
 
 pub mod catalog;
@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 pub mod grpc;
 pub mod history;
+pub mod journal;
 pub mod probe;
 pub mod store;
 pub mod watch;
@@ -19,5 +20,5 @@ mod run;
 pub use self::{
     config::{Args, PORT, RegistryConfig, Settings},
     error::Error,
-    run::run,
+    run::{RunError, run},
 };

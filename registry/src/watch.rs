@@ -55,7 +55,7 @@ struct Watch {
 /// Names a watch, also from those of an earlier registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WatchId {
-    /// The catalog's epoch.
+    /// The start of the registry, as [`crate::store::Store::started`] tells it.
     pub epoch: Epoch,
     /// The number of the watch.
     pub number: u64,

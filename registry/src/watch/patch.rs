@@ -20,6 +20,8 @@ pub struct Batch {
     pub revision: Revision,
     /// The sum of the hashes of its instances then.
     pub view_hash: u64,
+    /// The epoch of the revision.
+    pub epoch: Epoch,
 }
 
 impl Batch {
@@ -81,7 +83,9 @@ impl Patcher {
     /// [`Error::InstanceNotFound`] when the instance that is followed is gone.
     pub fn next(&mut self, state: &State) -> Result<Batch, Error> {
         let scope = self.scope.refreshed(&state.catalog)?;
-        let missed = self.position.and_then(|(revision, _)| state.history.since(revision));
+        // Revisions of another epoch may be of changes that were lost.
+        let position = self.position.filter(|(_, epoch)| *epoch == state.catalog.epoch());
+        let missed = position.and_then(|(revision, _)| state.history.since(revision));
         let (true, Some(missed)) = (scope == self.scope, missed) else {
             self.scope = scope;
             return Ok(self.snapshot(state));
@@ -104,6 +108,7 @@ impl Patcher {
             removed: Vec::new(),
             revision: Revision::default(),
             view_hash: 0,
+            epoch: Epoch::default(),
         };
         self.moved(&mut batch, state);
         batch
@@ -113,6 +118,7 @@ impl Patcher {
         let revision = state.catalog.revision();
         self.position = Some((revision, state.catalog.epoch()));
         batch.revision = revision;
+        batch.epoch = state.catalog.epoch();
         batch.view_hash = self.view_hash;
     }
 
@@ -136,6 +142,7 @@ impl Patcher {
             removed,
             revision: Revision::default(),
             view_hash: 0,
+            epoch: Epoch::default(),
         }
     }
 }

@@ -49,8 +49,7 @@ pub fn messages(
     request: Request,
     shutdown: Shutdown,
 ) -> Result<impl Stream<Item = Result<WatchServicesResponse, Error>> + use<>, Error> {
-    let epoch = store.read(|state| state.catalog.epoch());
-    let guard = watches.open(epoch, request.scope.clone(), request.acknowledges)?;
+    let guard = watches.open(store.started(), request.scope.clone(), request.acknowledges)?;
     let watcher = Watcher {
         revisions: store.revisions(),
         store,
@@ -93,9 +92,7 @@ impl Watcher {
         let message = parts.take();
         self.pending = Some(parts).filter(|_| message.more);
         self.heartbeat_at = Instant::now() + self.heartbeat_interval;
-        let epoch = self.guard.id().epoch;
         Ok(WatchServicesResponse {
-            epoch: epoch.0,
             watch_id: self.guard.id().to_string(),
             ..message
         })
@@ -144,6 +141,7 @@ struct Parts {
     removed: IntoIter<InstanceKey>,
     updated: IntoIter<Arc<Instance>>,
     revision: Revision,
+    epoch: Epoch,
     view_hash: u64,
 }
 
@@ -154,6 +152,7 @@ impl From<Batch> for Parts {
             removed: batch.removed.into_iter(),
             updated: batch.updated.into_iter(),
             revision: batch.revision,
+            epoch: batch.epoch,
             view_hash: batch.view_hash,
         }
     }
@@ -164,6 +163,7 @@ impl Parts {
     fn take(&mut self) -> WatchServicesResponse {
         let mut message = WatchServicesResponse {
             revision: self.revision.0,
+            epoch: self.epoch.0,
             reset: std::mem::take(&mut self.reset),
             view_hash: self.view_hash,
             server_time: Some(SystemTime::now().into()),
