@@ -29,7 +29,7 @@ async fn a_data_directory_that_cannot_be_written_is_one_clear_line() {
     let registry = Process::registry().await;
     let file = tempfile::NamedTempFile::new().expect("a file");
     let below = file.path().join("data");
-    for service in ["log", "grades"] {
+    for service in ["registry", "log", "grades"] {
         let below = below.to_str().expect("a temporary path is text");
         let registry = registry.address.as_str();
         let args = [
