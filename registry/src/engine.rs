@@ -109,7 +109,7 @@ impl Engine {
                 drained = self.watches.applied(service, instance.revision, patience).await;
             }
         }
-        let removed = self.store.commit(Command::Deregister(departure)).await;
+        let removed = self.store.commit(Command::Deregister(departure.clone())).await;
         match removed {
             Ok(applied) => {
                 log(&applied);
@@ -120,7 +120,13 @@ impl Engine {
             Err(Error::InstanceNotFound(_)) if drain.is_some() => {
                 Ok((self.store.read(|state| state.catalog.revision()), drained))
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                if drain.is_some() {
+                    // It is hidden already, and would be for ever: it goes, though that cannot be kept.
+                    let _ = self.store.apply(Command::Deregister(departure));
+                }
+                Err(error)
+            }
         }
     }
 }

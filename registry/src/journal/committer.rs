@@ -79,8 +79,7 @@ impl Journal {
             }
             (Err(error), _) if group.installs && writing.current.is_some() => {
                 tracing::warn!(%error, "cannot begin another segment of the journal");
-                writing.next = None;
-                writing.retry_at = Instant::now() + writing.pace.retry;
+                writing.abandon_next();
                 // The current one has it all: they wait for that instead.
                 let mut waiters = group.waiters;
                 waiters.append(&mut writing.waiters);

@@ -269,6 +269,10 @@ impl Journal {
     /// Deletes the segments that the history does not need any more, whose oldest change is `oldest`. Blocks.
     pub fn forget(&self, oldest: Option<homeroom::model::Revision>) {
         let mut writing = self.lock();
+        for number in std::mem::take(&mut writing.abandoned) {
+            // It may have its last name by now; otherwise the next start takes it away.
+            let _ = self.files.remove(&new_name(number));
+        }
         if writing.current.is_none() {
             // A restart would find the newest of them.
             return;

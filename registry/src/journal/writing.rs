@@ -106,6 +106,8 @@ pub(super) struct Writing {
     carry_bytes: usize,
     /// The older segments, oldest first.
     pub(super) older: Vec<Older>,
+    /// The segments that were given up before they had their last name, to be deleted.
+    pub(super) abandoned: Vec<u64>,
     /// The highest number that was given to a segment.
     pub(super) last_number: u64,
     /// Who waits for the next sync.
@@ -133,6 +135,7 @@ impl Writing {
             carry: None,
             carry_bytes: 0,
             older,
+            abandoned: Vec::new(),
             waiters: Vec::new(),
             syncing: false,
             is_unkept: false,
@@ -189,8 +192,7 @@ impl Writing {
         let harmless = self.current.is_some() && self.next.as_ref().is_some_and(|next| !next.installing);
         if harmless {
             warn!(%error, "cannot begin another segment of the journal");
-            self.next = None;
-            self.retry_at = Instant::now() + self.pace.retry;
+            self.abandon_next();
             return Ok(());
         }
         let fault = self.note(error);
@@ -222,11 +224,20 @@ impl Writing {
         self.carry_bytes = 0;
     }
 
+    /// Gives up the next segment: the current one has everything.
+    pub(super) fn abandon_next(&mut self) {
+        self.abandoned.extend(self.next.take().map(|next| next.number));
+        self.retry_at = Instant::now() + self.pace.retry;
+    }
+
     /// What was told is not, or may not be, where a restart would find it: only a fresh segment will have it.
     pub(super) fn fall_behind(&mut self) {
         // With none of them, a fresh segment has not been made since the last time: no restart finds this epoch.
         self.epoch_due |= self.current.is_some() || self.next.is_some();
-        let installing = self.next.take().filter(|next| next.installing);
+        let installing = self.next.take().filter(|next| {
+            self.abandoned.push(next.number);
+            next.installing
+        });
         for lost in self.current.take().into_iter().chain(installing) {
             self.older.push(Older {
                 number: lost.number,
