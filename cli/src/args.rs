@@ -112,6 +112,9 @@ pub struct Up {
     /// Where the data is kept: a folder for each service
     #[arg(long, env = "HOMEROOM_DATA_DIR", value_name = "DIR", default_value = DATA_DIR_DEFAULT)]
     pub data_dir: PathBuf,
+    /// Has the registry keep nothing: it starts empty, and those who run register again
+    #[arg(long, env = "HOMEROOM_EPHEMERAL")]
+    pub ephemeral: bool,
 }
 
 /// A service, or one instance of it.

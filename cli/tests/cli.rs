@@ -54,7 +54,7 @@ impl Mesh {
             .lines()
             .find_map(|line| line.trim().strip_prefix("registry"))
             .expect("its address");
-        let registry = registry.trim().to_owned();
+        let registry = registry.split_whitespace().next().expect("its address").to_owned();
         Self {
             child,
             welcome,
@@ -226,7 +226,13 @@ fn every_command_answers_as_a_table_and_as_json() {
         mesh.ok(&["version"]),
         concat!("homeroom ", env!("CARGO_PKG_VERSION"), "\n")
     );
-    for hint in ["services", "grpcurl -plaintext -d '{\"id\": 1}'", "GetStudent"] {
+    for hint in [
+        "keeps ",
+        "/registry",
+        "services",
+        "grpcurl -plaintext -d '{\"id\": 1}'",
+        "GetStudent",
+    ] {
         assert!(mesh.welcome.contains(hint), "{hint} in {}", mesh.welcome);
     }
 }

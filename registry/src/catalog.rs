@@ -45,6 +45,11 @@ pub enum Command {
         /// The registration that was probed; another one of the same id is not touched.
         registration: Arc<Registration>,
     },
+    /// The registry was started again, with the instance as it was last seen.
+    Restore {
+        /// The registration that was restored; another one of the same id is not touched.
+        registration: Arc<Registration>,
+    },
 }
 
 /// Who leaves.
@@ -65,6 +70,15 @@ pub struct Applied {
     pub changes: Vec<Change>,
     /// The instance as it stands now, or stood last.
     pub instance: Option<Arc<Instance>>,
+    /// Whether the instance has a new incarnation without a change: its content was registered again.
+    pub reaffirmed: bool,
+}
+
+impl Applied {
+    /// Whether the catalog stays as it is.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && !self.reaffirmed
+    }
 }
 
 /// The instances that are registered.
@@ -100,10 +114,41 @@ impl Catalog {
         self
     }
 
+    /// A catalog as it was: at this revision, with these instances. No incarnation is given that is not above `last`.
+    pub fn restored(
+        epoch: Epoch,
+        revision: Revision,
+        last: Incarnation,
+        instances: impl IntoIterator<Item = Arc<Instance>>,
+    ) -> Self {
+        let mut catalog = Self {
+            revision,
+            last_incarnation: last,
+            ..Self::new(epoch)
+        };
+        instances.into_iter().for_each(|instance| catalog.insert(instance));
+        catalog
+    }
+
     /// Begins another history, which no earlier one is continued by. Revisions go on, so that they stay comparable for
     /// those who know both.
     pub fn begin_epoch(&mut self, epoch: Epoch) {
         self.epoch = epoch;
+    }
+
+    /// The highest incarnation that was given.
+    pub fn last_incarnation(&self) -> Incarnation {
+        self.last_incarnation
+    }
+
+    /// How many instances there are.
+    pub fn len(&self) -> usize {
+        self.instances
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.instances == 0
     }
 
     /// The history that this catalog's revisions belong to.
@@ -156,6 +201,17 @@ impl Catalog {
     /// # Errors
     /// Why the command is refused.
     pub fn apply(&mut self, command: Command, now: SystemTime) -> Result<Applied, Error> {
+        let applied = self.decide(command, now)?;
+        self.commit(&applied);
+        Ok(applied)
+    }
+
+    /// Decides what a command changes, and changes nothing yet: what is decided has to be kept first. It holds until the
+    /// next [`Catalog::commit`].
+    ///
+    /// # Errors
+    /// Why the command is refused.
+    pub fn decide(&self, command: Command, now: SystemTime) -> Result<Applied, Error> {
         match command {
             Command::Register {
                 registration,
@@ -173,11 +229,31 @@ impl Catalog {
                 Some(instance) => self.remove(instance, Cause::Evicted, REGISTRY.into(), now),
                 None => Applied::default(),
             }),
+            Command::Restore { registration } => Ok(self.restore(&registration, now)),
+        }
+    }
+
+    /// Makes the changes that were decided last.
+    ///
+    /// # Panics
+    /// When something else was committed since.
+    pub fn commit(&mut self, applied: &Applied) {
+        for change in &applied.changes {
+            assert_eq!(change.revision, self.revision.next(), "what was decided still holds");
+            self.revision = change.revision;
+            match (&change.before, &change.after) {
+                (_, Some(after)) => self.insert(after.clone()),
+                (Some(before), None) => self.take_out(before),
+                (None, None) => {}
+            }
+        }
+        if let (true, Some(instance)) = (applied.reaffirmed, &applied.instance) {
+            self.insert(instance.clone());
         }
     }
 
     fn register(
-        &mut self,
+        &self,
         registration: Arc<Registration>,
         renews: Option<Incarnation>,
         (actor, registrant): (Arc<str>, Option<IpAddr>),
@@ -227,7 +303,7 @@ impl Catalog {
     }
 
     fn add(
-        &mut self,
+        &self,
         registration: Arc<Registration>,
         (actor, registrant): (Arc<str>, Option<IpAddr>),
         now: SystemTime,
@@ -250,32 +326,31 @@ impl Catalog {
 
     /// The same content again: no change. A registration that renews nothing may come from another process, which must
     /// be fenced from the one before it, so it gets an incarnation of its own.
-    fn reaffirm(&mut self, holder: Arc<Instance>, renews: Option<Incarnation>, now: SystemTime) -> Applied {
-        let instance = if renews.is_some() {
-            holder
-        } else {
-            let instance = Arc::new(Instance {
+    fn reaffirm(&self, holder: Arc<Instance>, renews: Option<Incarnation>, now: SystemTime) -> Applied {
+        let reaffirmed = renews.is_none();
+        let instance = if reaffirmed {
+            Arc::new(Instance {
                 incarnation: self.next_incarnation(now),
                 ..(*holder).clone()
-            });
-            self.insert(instance.clone());
-            instance
+            })
+        } else {
+            holder
         };
         Applied {
             changes: Vec::new(),
             instance: Some(instance),
+            reaffirmed,
         }
     }
 
     /// A number above all before it, also those of a catalog that was lost, as long as the clock does not go back.
-    fn next_incarnation(&mut self, now: SystemTime) -> Incarnation {
+    fn next_incarnation(&self, now: SystemTime) -> Incarnation {
         let micros = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
             .as_micros();
         let clock = u64::try_from(micros).unwrap_or(u64::MAX);
-        self.last_incarnation = Incarnation(clock.max(self.last_incarnation.0 + 1));
-        self.last_incarnation
+        Incarnation(clock.max(self.last_incarnation.0 + 1))
     }
 
     fn departing(&self, departure: &Departure) -> Result<Arc<Instance>, Error> {
@@ -290,12 +365,12 @@ impl Catalog {
         }
     }
 
-    fn drain(&mut self, departure: &Departure, now: SystemTime) -> Result<Applied, Error> {
+    fn drain(&self, departure: &Departure, now: SystemTime) -> Result<Applied, Error> {
         let holder = self.departing(departure)?;
         if holder.health.state == HealthState::Draining {
             return Ok(Applied {
-                changes: Vec::new(),
                 instance: Some(holder),
+                ..Applied::default()
             });
         }
         let detail = "drained before it leaves";
@@ -314,7 +389,7 @@ impl Catalog {
         Ok(self.put(Some(holder), instance, Cause::Drained, detail.to_owned(), actor, now))
     }
 
-    fn observe(&mut self, registration: &Arc<Registration>, health: Health, now: SystemTime) -> Applied {
+    fn observe(&self, registration: &Arc<Registration>, health: Health, now: SystemTime) -> Applied {
         let Some(holder) = self.holder(registration) else {
             return Applied::default();
         };
@@ -330,6 +405,32 @@ impl Catalog {
         self.put(Some(holder), instance, cause, detail, REGISTRY.into(), now)
     }
 
+    /// Nothing is known of a restored instance but what was known before; a drain that was under way is forgotten.
+    fn restore(&self, registration: &Arc<Registration>, now: SystemTime) -> Applied {
+        let Some(holder) = self.holder(registration) else {
+            return Applied::default();
+        };
+        let health = match holder.health.state {
+            HealthState::Draining => Health {
+                verified: false,
+                ..lease::first_health(registration, now)
+            },
+            _ => Health {
+                verified: false,
+                ..holder.health.clone()
+            },
+        };
+        if health == holder.health {
+            return Applied::default();
+        }
+        let detail = "restored as it was last seen, and not verified yet".to_owned();
+        let instance = Instance {
+            health,
+            ..(*holder).clone()
+        };
+        self.put(Some(holder), instance, Cause::Restored, detail, REGISTRY.into(), now)
+    }
+
     /// The instance that stands by exactly this registration.
     fn holder(&self, registration: &Arc<Registration>) -> Option<Arc<Instance>> {
         let holder = self.get(&registration.key)?;
@@ -337,7 +438,7 @@ impl Catalog {
     }
 
     fn put(
-        &mut self,
+        &self,
         before: Option<Arc<Instance>>,
         instance: Instance,
         cause: Cause,
@@ -345,14 +446,10 @@ impl Catalog {
         actor: Arc<str>,
         now: SystemTime,
     ) -> Applied {
-        self.revision = self.revision.next();
-        let after = Arc::new(Instance {
-            revision: self.revision,
-            ..instance
-        });
-        self.insert(after.clone());
+        let revision = self.revision.next();
+        let after = Arc::new(Instance { revision, ..instance });
         let change = Change {
-            revision: self.revision,
+            revision,
             time: now,
             cause,
             detail,
@@ -363,11 +460,13 @@ impl Catalog {
         Applied {
             changes: vec![change],
             instance: Some(after),
+            reaffirmed: false,
         }
     }
 
     fn insert(&mut self, instance: Arc<Instance>) {
         let key = instance.key().clone();
+        self.last_incarnation = self.last_incarnation.max(instance.incarnation);
         self.requirements.add(&instance.registration);
         let service = self.services.entry(key.service).or_default();
         match service.insert(key.id, instance) {
@@ -376,7 +475,7 @@ impl Catalog {
         }
     }
 
-    fn remove(&mut self, instance: Arc<Instance>, cause: Cause, actor: Arc<str>, now: SystemTime) -> Applied {
+    fn take_out(&mut self, instance: &Instance) {
         let key = instance.key();
         if let Some(service) = self.services.get_mut(&key.service) {
             service.remove(&key.id);
@@ -386,9 +485,11 @@ impl Catalog {
                 self.services.remove(&key.service);
             }
         }
-        self.revision = self.revision.next();
+    }
+
+    fn remove(&self, instance: Arc<Instance>, cause: Cause, actor: Arc<str>, now: SystemTime) -> Applied {
         let change = Change {
-            revision: self.revision,
+            revision: self.revision.next(),
             time: now,
             cause,
             detail: match cause {
@@ -405,6 +506,7 @@ impl Catalog {
         Applied {
             changes: vec![change],
             instance: Some(instance),
+            reaffirmed: false,
         }
     }
 }

@@ -65,12 +65,13 @@ impl Engine {
             return Err(Error::Unsupported("an instance that speaks TLS"));
         }
         self.prober.admit(&registration, registrant).await?;
-        let applied = self.store.apply(Command::Register {
+        let command = Command::Register {
             registration: Arc::new(registration),
             renews,
             actor,
             registrant,
-        })?;
+        };
+        let applied = self.store.commit(command).await?;
         log(&applied);
         let renewed = renews.is_some() && applied.changes.is_empty();
         let instance = applied.instance.expect("what is registered stands");
@@ -131,7 +132,7 @@ impl Engine {
             late: Vec::new(),
         };
         if let Some(patience) = drain {
-            let applied = self.store.apply(Command::Drain(departure.clone()))?;
+            let applied = self.store.commit(Command::Drain(departure.clone())).await?;
             log(&applied);
             let instance = applied.instance.expect("what is drained stands");
             // Whoever registers in the meantime is not to be removed.
@@ -144,7 +145,7 @@ impl Engine {
                 drained = self.watches.applied(service, position, patience).await;
             }
         }
-        let removed = self.store.apply(Command::Deregister(departure));
+        let removed = self.store.commit(Command::Deregister(departure.clone())).await;
         match removed {
             Ok(applied) => {
                 log(&applied);
@@ -155,7 +156,13 @@ impl Engine {
             Err(Error::InstanceNotFound(_)) if drain.is_some() => {
                 Ok((self.store.read(|state| state.catalog.revision()), drained))
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                if drain.is_some() {
+                    // It is hidden already, and would be for ever: it goes, though that cannot be kept.
+                    let _ = self.store.apply(Command::Deregister(departure));
+                }
+                Err(error)
+            }
         }
     }
 }

@@ -1,12 +1,19 @@
 //! What the registry refuses, and what its caller does next.
 
-use std::{net::IpAddr, time::Duration};
+use std::{fmt::Display, net::IpAddr, time::Duration};
 
 use homeroom::{
     model::{Address, Incarnation, InstanceKey, InvalidField},
     status::Refusal,
 };
 use tonic::{Code, Status};
+
+use crate::journal::Fault;
+
+/// Something has to leave, or somebody make room, first: sooner is not worth a try.
+const FULL_RETRY: Duration = Duration::from_secs(10);
+/// A disk that fails is looked after by people; the registry tries it every few seconds by itself.
+const STORE_FAILED_RETRY: Duration = Duration::from_secs(10);
 
 /// Why a call fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +73,12 @@ pub enum Error {
     /// There is no such watch: its stream has ended, the caller opens another.
     #[error("there is no watch `{0}`")]
     WatchNotFound(String),
+    /// The disk has no room, and nothing has changed: the caller backs off, and alerts.
+    #[error("the disk of the registry is full")]
+    StoreFull,
+    /// The disk fails, so that a change is refused, or may not be kept: the caller backs off, and alerts.
+    #[error("the disk of the registry fails")]
+    StoreFailed,
     /// The registry is stopping: the caller comes back.
     #[error("the registry is stopping")]
     Draining,
@@ -88,14 +101,23 @@ pub enum Error {
     Unsupported(&'static str),
 }
 
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Full => Self::StoreFull,
+            Fault::Failed => Self::StoreFailed,
+        }
+    }
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         // Waiting makes room, but nothing smaller.
-        let exceeded = |reason, subject, limit| {
+        let exceeded = |reason, subject, limit: &dyn Display| {
             Refusal::new(Code::ResourceExhausted, reason, message.clone()).quota(subject, limit)
         };
-        let full = |reason, subject, limit| exceeded(reason, subject, limit).retry_after(Duration::from_secs(10));
+        let full = |reason, subject, limit: &dyn Display| exceeded(reason, subject, limit).retry_after(FULL_RETRY);
         match error {
             Error::InvalidField(field) => Refusal::from(field),
             Error::InstanceNotFound(key) => Refusal::not_found("INSTANCE_NOT_FOUND", "instance", key),
@@ -105,17 +127,21 @@ impl From<Error> for Status {
             Error::Superseded { key, incarnation } => Refusal::new(Code::FailedPrecondition, "SUPERSEDED", message)
                 .with("instance", key)
                 .with("incarnation", incarnation),
-            Error::TooManyInstances { limit } => full("TOO_MANY_INSTANCES", "instances", limit),
+            Error::TooManyInstances { limit } => full("TOO_MANY_INSTANCES", "instances", &limit),
             Error::InstanceTooLarge {
                 what,
                 size_bytes,
                 limit,
-            } => exceeded("INSTANCE_TOO_LARGE", what, limit)
+            } => exceeded("INSTANCE_TOO_LARGE", what, &limit)
                 .with("what", what)
                 .with("size_bytes", size_bytes),
-            Error::TooManyWatchers { limit } => full("TOO_MANY_WATCHERS", "watchers", limit),
-            Error::TooManyNames { names, limit } => exceeded("TOO_MANY_NAMES", "services", limit).with("names", names),
+            Error::TooManyWatchers { limit } => full("TOO_MANY_WATCHERS", "watchers", &limit),
+            Error::TooManyNames { names, limit } => exceeded("TOO_MANY_NAMES", "services", &limit).with("names", names),
             Error::WatchNotFound(id) => Refusal::not_found("WATCH_NOT_FOUND", "watch", id),
+            Error::StoreFull => full("STORE_FULL", "disk", &"the room on the disk of the registry"),
+            Error::StoreFailed => {
+                Refusal::new(Code::Unavailable, "STORE_FAILED", message).retry_after(STORE_FAILED_RETRY)
+            }
             Error::Draining => Refusal::draining(),
             Error::ProbeNotAllowed {
                 address,
@@ -131,5 +157,35 @@ impl From<Error> for Status {
             Error::Unsupported(what) => Refusal::unimplemented(what),
         }
         .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homeroom::status::reason;
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_names_its_quota_and_a_failing_one_when_to_come_back() {
+        let full = Status::from(Error::StoreFull);
+        assert_eq!(
+            (full.code(), reason(&full).as_deref()),
+            (Code::ResourceExhausted, Some("STORE_FULL"))
+        );
+        let details = full.get_error_details();
+        assert_eq!(details.quota_failure().expect("a quota").violations[0].subject, "disk");
+        assert_eq!(details.retry_info().expect("retry info").retry_delay, Some(FULL_RETRY));
+        let failed = Status::from(Error::StoreFailed);
+        assert_eq!(
+            (failed.code(), reason(&failed).as_deref()),
+            (Code::Unavailable, Some("STORE_FAILED"))
+        );
+        let details = failed.get_error_details();
+        assert_eq!(
+            details.retry_info().expect("retry info").retry_delay,
+            Some(STORE_FAILED_RETRY)
+        );
     }
 }

@@ -1,10 +1,14 @@
 //! The changes that are still held, so that a watcher can be given only what it missed. Pure.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use homeroom::model::{Change, Revision};
 
-/// How much the changes may take: as many as are held by default changes of usual instances fit, and fewer of such with much metadata.
+/// How much they may take: as many changes of usual instances fit, and fewer of such with much metadata.
 pub const CHANGES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a change takes besides its texts.
 const CHANGE_BYTES: usize = 512;
@@ -21,24 +25,42 @@ pub struct History {
 }
 
 impl History {
-    /// An empty history that holds `max` changes of about `bytes_max` bytes; older ones are compacted.
-    pub fn new(max: usize, bytes_max: usize) -> Self {
+    /// An empty history that holds `max` changes of about `bytes_max` bytes that are at most `age_max` old; others are
+    /// compacted.
+    pub fn new(max: usize, bytes_max: usize, age_max: Duration) -> Self {
         Self {
             changes: VecDeque::new(),
             size_bytes: 0,
             max,
             bytes_max,
-            age_max: Duration::MAX,
+            age_max,
             newest: Revision::default(),
         }
     }
 
-    /// The same history, which compacts changes that are older than this. The clock is that of the changes: the last
-    /// ones stay for as long as nothing follows them.
-    #[must_use]
-    pub fn aging(mut self, age_max: Duration) -> Self {
-        self.age_max = age_max;
-        self
+    /// Forgets all changes: the next one is that after `newest`.
+    pub fn start_after(&mut self, newest: Revision) {
+        self.changes.clear();
+        self.size_bytes = 0;
+        self.newest = newest;
+    }
+
+    /// Forgets the changes after `newest`, which are to come again.
+    ///
+    /// # Panics
+    /// When `newest` is yet to come.
+    pub fn cut_after(&mut self, newest: Revision) {
+        assert!(newest <= self.newest, "what is cut after has been");
+        while self.changes.back().is_some_and(|change| change.revision > newest) {
+            let change = self.changes.pop_back();
+            self.size_bytes -= change.map_or(0, |change| size_bytes(&change));
+        }
+        self.newest = newest;
+    }
+
+    /// The revision of the oldest change that is held.
+    pub fn oldest(&self) -> Option<Revision> {
+        self.changes.front().map(|change| change.revision)
     }
 
     /// Adds the next change.
@@ -49,16 +71,24 @@ impl History {
         assert_eq!(change.revision, self.newest.next(), "revisions rise by one a change");
         self.newest = change.revision;
         self.size_bytes += size_bytes(&change);
-        let now = change.time;
         self.changes.push_back(change);
-        let aged = |oldest: &Change| now.duration_since(oldest.time).is_ok_and(|age| age > self.age_max);
-        while self.changes.len() > self.max
-            || self.size_bytes > self.bytes_max
-            || self.changes.front().is_some_and(|oldest| aged(oldest))
-        {
-            let Some(oldest) = self.changes.pop_front() else {
-                return;
-            };
+        while self.changes.len() > self.max || self.size_bytes > self.bytes_max {
+            self.compact_oldest();
+        }
+    }
+
+    /// Compacts the changes that are too old by now.
+    pub fn expire(&mut self, now: SystemTime) {
+        let Some(oldest_allowed) = now.checked_sub(self.age_max) else {
+            return;
+        };
+        while self.changes.front().is_some_and(|change| change.time < oldest_allowed) {
+            self.compact_oldest();
+        }
+    }
+
+    fn compact_oldest(&mut self) {
+        if let Some(oldest) = self.changes.pop_front() {
             self.size_bytes -= size_bytes(&oldest);
         }
     }
@@ -105,18 +135,16 @@ fn size_bytes(change: &Change) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use homeroom::model::Cause;
 
     use super::*;
 
     fn history(max: usize, changes: u64) -> History {
-        let mut history = History::new(max, usize::MAX);
+        let mut history = History::new(max, usize::MAX, Duration::from_secs(10));
         for revision in 1..=changes {
             history.push(Arc::new(Change {
                 revision: Revision(revision),
-                time: SystemTime::UNIX_EPOCH,
+                time: SystemTime::UNIX_EPOCH + Duration::from_secs(revision),
                 cause: Cause::Registered,
                 detail: String::new(),
                 actor: "test".into(),
@@ -125,23 +153,6 @@ mod tests {
             }));
         }
         history
-    }
-
-    #[test]
-    fn changes_are_compacted_by_their_age_when_newer_ones_come() {
-        let mut history = history(10, 3).aging(Duration::from_secs(60));
-        assert_eq!((history.len(), history.start()), (3, Revision(0)));
-        let next = |revision, age| Change {
-            revision: Revision(revision),
-            time: SystemTime::UNIX_EPOCH + Duration::from_secs(age),
-            ..(*history.changes[0]).clone()
-        };
-        let (within, beyond) = (next(4, 60), next(5, 61));
-        history.push(Arc::new(within));
-        assert_eq!(history.len(), 4);
-        history.push(Arc::new(beyond));
-        assert_eq!((since(&history, 3), history.start()), (Some(vec![4, 5]), Revision(3)));
-        assert_eq!(History::new(1, 1).start(), Revision(0), "of an empty one");
     }
 
     fn since(history: &History, revision: u64) -> Option<Vec<u64>> {
@@ -169,6 +180,37 @@ mod tests {
         all.push(Arc::new(next));
         assert_eq!(since(&all, 3), Some(vec![4, 5, 6]));
         assert_eq!(since(&all, 2), None);
+    }
+
+    #[test]
+    fn changes_are_compacted_by_their_age_too() {
+        let mut history = history(10, 5);
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        history.expire(at(11));
+        assert_eq!(since(&history, 0), Some(vec![1, 2, 3, 4, 5]), "the oldest is 10 s old");
+        history.expire(at(13));
+        assert_eq!(since(&history, 2), Some(vec![3, 4, 5]));
+        assert_eq!(since(&history, 1), None);
+        history.expire(at(100));
+        assert_eq!((history.oldest(), history.size_bytes), (None, 0));
+        assert_eq!(since(&history, 5), Some(vec![]), "nothing was missed");
+    }
+
+    #[test]
+    fn a_history_goes_on_after_a_revision() {
+        let mut history = history(10, 5);
+        let next = Change {
+            revision: Revision(8),
+            ..(*history.changes[0]).clone()
+        };
+        history.start_after(Revision(7));
+        history.push(Arc::new(next.clone()));
+        assert_eq!(since(&history, 7), Some(vec![8]));
+        assert_eq!(since(&history, 5), None);
+        history.cut_after(Revision(7));
+        assert_eq!(since(&history, 7), Some(vec![]));
+        history.push(Arc::new(next));
+        assert_eq!(since(&history, 7), Some(vec![8]));
     }
 
     #[test]

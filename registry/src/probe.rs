@@ -239,7 +239,10 @@ impl Prober {
 
     fn follow(&self, position: Revision) -> Revision {
         let (missed, all, revision) = self.store.read(|state| {
-            let missed: Option<Vec<_>> = state.history.since(position).map(|changes| changes.cloned().collect());
+            // At first all that stand: what was before a restart is of no interest.
+            let missed = Some(position).filter(|position| *position > Revision::default());
+            let missed = missed.and_then(|position| state.history.since(position));
+            let missed: Option<Vec<_>> = missed.map(|changes| changes.cloned().collect());
             let all: Vec<_> = match missed {
                 Some(_) => Vec::new(),
                 None => state.catalog.instances().cloned().collect(),

@@ -390,7 +390,7 @@ impl Drop for Draining<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(test)]
 mod properties;

@@ -51,7 +51,10 @@ pub async fn run(up: &Up, output: &Output) -> Result<(), Failure> {
     };
     let registry_config = RegistryConfig {
         storing: storing(registry_at, "registry"),
-        settings: registry::Settings::default(),
+        settings: registry::Settings {
+            ephemeral: up.ephemeral,
+            ..registry::Settings::default()
+        },
     };
     let mut registry = Running::start("registry", |stop| registry::run(registry_config, registry, stop));
     let mut log = Running::start("log", |stop| logsvc::run(storing(log_at, "log"), log, stop));
@@ -153,6 +156,11 @@ impl Running {
 fn welcome(up: &Up, registry: SocketAddr, log: SocketAddr, grades: SocketAddr) -> String {
     let (registry, log, grades) = (reachable(registry), reachable(log), reachable(grades));
     let data = up.data_dir.display();
+    let kept = if up.ephemeral {
+        "keeps nothing".to_owned()
+    } else {
+        format!("keeps {data}/registry")
+    };
     let elsewhere = match registry.to_string().as_str() {
         homeroom::config::REGISTRY_DEFAULT => String::new(),
         registry => format!(" --registry {registry}"),
@@ -160,7 +168,7 @@ fn welcome(up: &Up, registry: SocketAddr, log: SocketAddr, grades: SocketAddr) -
     format!(
         "Homeroom is up.
 
-  registry  {registry}
+  registry  {registry}  {kept}
   log       {log}  keeps {data}/log
   grades    {grades}  keeps {data}/grades
 

@@ -78,8 +78,20 @@ impl Process {
         Self { child, stderr, address }
     }
 
+    /// A registry that keeps nothing.
     pub(crate) async fn registry() -> Self {
-        Self::start(&["registry", "--listen", "127.0.0.1:0"]).await
+        Self::registry_on("127.0.0.1:0").await
+    }
+
+    /// A registry that keeps nothing, on this address.
+    pub(crate) async fn registry_on(listen: &str) -> Self {
+        Self::start(&["registry", "--ephemeral", "--listen", listen]).await
+    }
+
+    /// A registry that keeps its data in this folder, on this address.
+    pub(crate) async fn registry_in(data: &Path, listen: &str) -> Self {
+        let data = data.to_str().expect("a temporary path is text");
+        Self::start(&["registry", "--data-dir", data, "--listen", listen]).await
     }
 
     pub(crate) async fn bare(name: &str, registry: &Self) -> Self {

@@ -88,7 +88,7 @@ async fn a_second_signal_ends_the_process_at_once() {
 }
 
 #[tokio::test]
-async fn everybody_is_back_after_the_registry_restarts() {
+async fn everybody_is_back_after_a_registry_that_keeps_nothing_restarts() {
     let registry = Process::registry().await;
     let mut watch = Watch::open(&registry, &[]).await;
     let mut apps = Vec::new();
@@ -98,7 +98,7 @@ async fn everybody_is_back_after_the_registry_restarts() {
     }
     let address = registry.address.clone();
     registry.kill().await;
-    let registry = Process::start(&["registry", "--listen", address.as_str()]).await;
+    let registry = Process::registry_on(address.as_str()).await;
     let mut watch = Watch::open(&registry, &[]).await;
     let mut missing: Vec<_> = apps.iter().map(|app| app.address.to_string()).collect();
     while !missing.is_empty() {

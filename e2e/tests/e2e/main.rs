@@ -1,5 +1,6 @@
 //! Several services together: real processes, real sockets.
 
+mod crash;
 mod harness;
 mod liveness;
 mod mesh;

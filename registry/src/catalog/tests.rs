@@ -254,3 +254,78 @@ fn cycles_are_found_through_others() {
     assert_eq!(names(&["a"]), ["a"], "itself");
     assert!(names(&["d"]).is_empty());
 }
+
+#[test]
+fn what_is_decided_changes_nothing_before_it_is_committed() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let command = |id: &str| Command::Register {
+        registration: Arc::new(registration(id, 1)),
+        renews: None,
+        actor: "peer".into(),
+        registrant: None,
+    };
+    let decided = catalog.decide(command("a"), at(0)).expect("accepted");
+    assert_eq!((catalog.len(), catalog.revision()), (0, Revision(0)));
+    catalog.commit(&decided);
+    assert_eq!((catalog.len(), catalog.revision()), (1, Revision(1)));
+    let reaffirmed = catalog.decide(command("a"), at(0)).expect("accepted");
+    assert!(reaffirmed.changes.is_empty() && !reaffirmed.is_empty());
+    let incarnation = |catalog: &Catalog| {
+        catalog
+            .get(stands(&reaffirmed).key())
+            .map(|instance| instance.incarnation)
+    };
+    assert!(incarnation(&catalog) < Some(stands(&reaffirmed).incarnation));
+    catalog.commit(&reaffirmed);
+    assert_eq!(incarnation(&catalog), Some(stands(&reaffirmed).incarnation));
+}
+
+#[test]
+fn a_restored_catalog_goes_on_where_it_was() {
+    let mut before = Catalog::new(Epoch(1));
+    let first = stands(&register(&mut before, registration("a", 1), None).expect("accepted"));
+    observe(&mut before, &first, HealthState::Serving);
+    register(&mut before, requiring("b", &["s"]), None).expect("accepted");
+    let instances: Vec<_> = before.instances().cloned().collect();
+    let mut catalog = Catalog::restored(Epoch(1), before.revision(), before.last_incarnation(), instances);
+    assert_eq!(
+        catalog.instances().collect::<Vec<_>>(),
+        before.instances().collect::<Vec<_>>()
+    );
+    let b = "b".parse().expect("a name");
+    assert_eq!(catalog.required_by(&b).count(), 1);
+
+    let restore = Command::Restore {
+        registration: first.registration.clone(),
+    };
+    let restored = catalog.apply(restore.clone(), at(9)).expect("never refused");
+    assert_eq!(
+        (restored.changes[0].cause, restored.changes[0].revision),
+        (Cause::Restored, Revision(4))
+    );
+    let health = &stands(&restored).health;
+    assert_eq!(
+        (health.state, health.verified, health.since),
+        (HealthState::Serving, false, at(1))
+    );
+    assert!(
+        catalog.apply(restore, at(9)).expect("never refused").is_empty(),
+        "it is unverified already"
+    );
+    let anew = stands(&register(&mut catalog, registration("c", 1), None).expect("accepted"));
+    assert!(anew.incarnation > before.last_incarnation());
+}
+
+#[test]
+fn a_drain_that_was_under_way_is_forgotten_by_a_restart() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let first = stands(&register(&mut catalog, registration("a", 1), None).expect("accepted"));
+    catalog
+        .apply(Command::Drain(departure("a", None)), at(2))
+        .expect("drained");
+    let restore = Command::Restore {
+        registration: first.registration.clone(),
+    };
+    let restored = stands(&catalog.apply(restore, at(3)).expect("never refused"));
+    assert_eq!(restored.health, Health::not_probed(at(3)));
+}

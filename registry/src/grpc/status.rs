@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use homeroom::proto::registry::v1::{Brake, GetStatusResponse, HealthCount, HealthState, Store, StoreState};
 
-use crate::engine::Engine;
+use crate::{engine::Engine, store::DiskState};
 
 /// Counts what the registry holds, at one revision.
 pub(crate) fn status(engine: &Engine, now: SystemTime) -> GetStatusResponse {
@@ -65,10 +65,22 @@ fn brake(engine: &Engine, now: SystemTime) -> Brake {
     }
 }
 
-fn store(_: &Engine) -> Store {
+fn store(engine: &Engine) -> Store {
+    let (state, detail) = match engine.store.disk_state() {
+        DiskState::Ephemeral => (
+            StoreState::Ephemeral,
+            "in memory only, so a restarted registry starts empty".to_owned(),
+        ),
+        DiskState::Synced => (
+            StoreState::Synced,
+            "every registration is synced to disk before it is answered".to_owned(),
+        ),
+        DiskState::Full(words) => (StoreState::Full, words),
+        DiskState::Failed(words) => (StoreState::Failed, words),
+    };
     Store {
-        state: StoreState::Ephemeral.into(),
-        detail: "in memory only, so a restarted registry starts empty".to_owned(),
+        state: state.into(),
+        detail,
     }
 }
 

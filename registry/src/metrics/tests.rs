@@ -126,7 +126,7 @@ fn what_happens_is_counted() {
 struct Running {
     address: Address,
     shutdown: Shutdown,
-    end: JoinHandle<Result<(), server::ServeError>>,
+    end: JoinHandle<Result<(), crate::run::RunError>>,
 }
 
 impl Running {

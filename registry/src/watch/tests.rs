@@ -22,7 +22,7 @@ use crate::{
     store::{State, Store},
 };
 
-pub(super) fn registration(service: &str, id: &str, zone: &str) -> Registration {
+pub(crate) fn registration(service: &str, id: &str, zone: &str) -> Registration {
     Registration::try_from(Instance {
         service: service.to_owned(),
         id: id.to_owned(),
@@ -33,7 +33,7 @@ pub(super) fn registration(service: &str, id: &str, zone: &str) -> Registration 
     .expect("a valid registration")
 }
 
-pub(super) fn register(store: &Store, registration: Registration) {
+pub(crate) fn register(store: &Store, registration: Registration) {
     let command = Command::Register {
         registration: Arc::new(registration),
         renews: None,
@@ -43,7 +43,7 @@ pub(super) fn register(store: &Store, registration: Registration) {
     store.apply(command).expect("accepted");
 }
 
-pub(super) fn observe(store: &Store, key: &InstanceKey, state: HealthState) {
+pub(crate) fn observe(store: &Store, key: &InstanceKey, state: HealthState) {
     let Some(instance) = store.read(|s| s.catalog.get(key).cloned()) else {
         return;
     };
@@ -58,7 +58,7 @@ pub(super) fn observe(store: &Store, key: &InstanceKey, state: HealthState) {
         .expect("never refused");
 }
 
-pub(super) fn deregister(store: &Store, key: &InstanceKey) {
+pub(crate) fn deregister(store: &Store, key: &InstanceKey) {
     let departure = Departure {
         key: key.clone(),
         incarnation: None,
@@ -68,31 +68,39 @@ pub(super) fn deregister(store: &Store, key: &InstanceKey) {
     let _ = store.apply(Command::Deregister(departure));
 }
 
-pub(super) fn named(services: &[&str]) -> BTreeSet<ServiceName> {
+pub(crate) fn named(services: &[&str]) -> BTreeSet<ServiceName> {
     services
         .iter()
         .map(|name| name.parse().expect("a valid name"))
         .collect()
 }
 
-pub(super) fn key(service: &str, id: &str) -> InstanceKey {
+pub(crate) fn key(service: &str, id: &str) -> InstanceKey {
     InstanceKey::parse(service, id).expect("a valid key")
 }
 
-pub(super) struct Fixture {
-    pub(super) store: Arc<Store>,
+pub(crate) struct Fixture {
+    pub(crate) store: Arc<Store>,
     watches: Arc<Watches>,
 }
 
 /// A watcher as its reader sees it: messages put together from pieces, then perhaps an error.
-pub(super) struct Messages {
+pub(crate) struct Messages {
     watcher: Option<Watcher>,
     /// The pieces that the last message was made of.
     pieces: Vec<Bytes>,
 }
 
 impl Messages {
-    pub(super) async fn next(&mut self) -> Option<Result<WatchServicesResponse, Error>> {
+    pub(crate) fn open(store: Arc<Store>, watches: &Arc<Watches>, request: Request) -> Self {
+        let watcher = Watcher::open(store, watches, request);
+        Self {
+            watcher: Some(watcher.expect("there is room")),
+            pieces: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Option<Result<WatchServicesResponse, Error>> {
         let watcher = self.watcher.as_mut()?;
         self.pieces.clear();
         loop {
@@ -121,14 +129,14 @@ impl Messages {
 }
 
 impl Fixture {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             store: Arc::new(Store::new(SystemTime::now())),
             watches: Arc::default(),
         }
     }
 
-    pub(super) fn watch(&self, scope: Scope, view: &View) -> Messages {
+    pub(crate) fn watch(&self, scope: Scope, view: &View) -> Messages {
         let position = view.position();
         let request = Request {
             scope,
@@ -136,14 +144,10 @@ impl Fixture {
             heartbeat_interval: Duration::from_secs(5),
             acknowledges: false,
         };
-        let watcher = Watcher::open(self.store.clone(), &self.watches, request);
-        Messages {
-            watcher: Some(watcher.expect("there is room")),
-            pieces: Vec::new(),
-        }
+        Messages::open(self.store.clone(), &self.watches, request)
     }
 
-    pub(super) fn required_by(&self, service: &str, id: &str) -> Scope {
+    pub(crate) fn required_by(&self, service: &str, id: &str) -> Scope {
         let scope = |state: &State| Scope::required_by(key(service, id), true, &state.catalog);
         self.store.read(scope).expect("registered")
     }
@@ -181,11 +185,11 @@ fn content(instance: &Arc<homeroom::model::Instance>) -> homeroom::model::Instan
     }
 }
 
-pub(super) fn shown(scope: &Scope, store: &Store) -> Vec<homeroom::model::Instance> {
+pub(crate) fn shown(scope: &Scope, store: &Store) -> Vec<homeroom::model::Instance> {
     store.read(|s| scope.selection().shown(&s.catalog).map(content).collect())
 }
 
-pub(super) fn held(view: &View) -> Vec<homeroom::model::Instance> {
+pub(crate) fn held(view: &View) -> Vec<homeroom::model::Instance> {
     view.instances().map(content).collect()
 }
 

@@ -31,7 +31,7 @@ impl Fixture {
             watchers: 3,
             ..Default::default()
         };
-        let store = Store::with_limits(SystemTime::now(), &limits);
+        let store = Store::ephemeral(SystemTime::now(), &limits);
         let settings = Settings {
             limits,
             ..Default::default()
