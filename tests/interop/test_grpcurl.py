@@ -238,6 +238,20 @@ def call_get_status(mesh, server, method):
     assert status["store"]["state"] in ["STORE_STATE_EPHEMERAL", "STORE_STATE_SYNCED"]
 
 
+def call_renew_lease(mesh, server, method):
+    service = unique()
+    lease = {"mode": "HEALTH_CHECK_MODE_LEASE", "ttl": "30s"}
+    registered = register(mesh, service, id="one", healthCheck=lease)["instance"]
+    health = registered["health"]
+    assert (health["state"], health["reason"]) == ("HEALTH_STATE_SERVING", "HEALTH_REASON_LEASE_HELD")
+    request = {"service": service, "id": "one", "incarnation": registered["incarnation"]}
+    assert server.call(method, request) == {"ttl": "30s"}
+    code, details = server.refusal(method, request | {"incarnation": "1"})
+    assert (code, details["google.rpc.ErrorInfo"]["reason"]) == (9, "SUPERSEDED")
+    code, details = server.refusal(method, {"service": "log", "id": mesh.log})
+    assert (code, details["google.rpc.ErrorInfo"]["reason"]) == (9, "NOT_LEASED")
+
+
 def write(mesh, *messages, **more):
     """Writes entries, and gets the sequence number of the last one."""
     entries = [{"message": message, **more} for message in messages]
@@ -351,6 +365,7 @@ def call_reflection(mesh, server, method):
 
 CALLS = {
     "homeroom.registry.v1.Registry/Register": call_register,
+    "homeroom.registry.v1.Registry/RenewLease": call_renew_lease,
     "homeroom.registry.v1.Registry/Deregister": call_deregister,
     "homeroom.registry.v1.Registry/GetInstance": call_get_instance,
     "homeroom.registry.v1.Registry/ListServices": call_list_services,

@@ -229,6 +229,20 @@ def test_changes_are_streamed_once_and_resumed(registry, service, python_server)
     assert [change for _, change in told] == [registered, recovered]
 
 
+def test_a_lease_that_is_not_renewed_expires(registry, service):
+    lease = registry_pb2.HealthCheck(
+        mode=registry_pb2.HEALTH_CHECK_MODE_LEASE, ttl=duration_pb2.Duration(seconds=1)
+    )
+    view = View()
+    with watch(registry, service) as stream:
+        instance = register(registry, service, "127.0.0.1:1", id="one", health_check=lease).instance
+        view.until(stream, ["one"])
+        request = registry_pb2.RenewLeaseRequest(service=service, id="one", incarnation=instance.incarnation)
+        assert registry.RenewLease(request, timeout=PATIENCE).ttl.seconds == 1
+        view.until(stream, [])
+    assert reason(registry, service, "one") == registry_pb2.HEALTH_REASON_LEASE_EXPIRED
+
+
 def test_an_instance_that_is_too_large_names_its_limit(registry, service, python_server):
     metadata = {"key": "x" * 16384}
     refused = failure(lambda: register(registry, service, python_server.address, metadata=metadata))
