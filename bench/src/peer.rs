@@ -98,11 +98,12 @@ impl Server {
         Ok(server)
     }
 
-    /// Kills the server and starts it again with the data it has; it need not answer yet.
-    pub(crate) fn restart(&mut self) -> Result<()> {
+    /// Kills the server and starts it again with the data it has; tells when, and it need not answer yet.
+    pub(crate) fn restart(&mut self) -> Result<Instant> {
         self.process.kill()?;
+        let started = Instant::now();
         self.process = launch(self.peer, &self.programs, self.dir.path(), self.address)?;
-        Ok(())
+        Ok(started)
     }
 
     /// Waits until lookups are answered.

@@ -7,9 +7,10 @@ mod memory;
 mod probed;
 mod restart;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::{Context, Result};
+use homeroom::process::complain;
 
 use crate::{Plan, Programs, peer::Peer, table::Line};
 
@@ -78,7 +79,12 @@ impl Bench<'_> {
                 if *peer == Peer::Etcd && self.programs.etcd.is_none() {
                     continue;
                 }
+                let started = Instant::now();
                 let figure = measure(*peer).await.with_context(|| format!("{peer:?}"))?;
+                complain(&format!(
+                    "        {peer:?}: measured in {:.1} s",
+                    started.elapsed().as_secs_f64()
+                ));
                 figures.entry(*peer).or_default().push(figure);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 
 use super::{Bench, percentile};
@@ -79,5 +79,11 @@ async fn kill(bench: Bench<'_>, server: &Server, watchers: &mut Watchers) -> Res
     watchers.mark();
     instance.strike()?;
     watchers.wait_for(told + all, PATIENCE).await?;
+    // What else is told would have been taken for the end.
+    sleep(PAUSE).await;
+    ensure!(
+        watchers.told() == told + all,
+        "more was told than the end of the instance"
+    );
     watchers.take_lags().into_iter().max().context("nothing was told")
 }

@@ -1,7 +1,5 @@
 //! A registry that is killed and started again: what it has kept, and how soon it says so.
 
-use std::time::Instant;
-
 use anyhow::{Result, ensure};
 use homeroom::proto::registry::v1::{ListServicesRequest, registry_client::RegistryClient};
 
@@ -30,8 +28,7 @@ pub(super) async fn answers(bench: Bench<'_>) -> Result<Vec<Line>> {
             before == registered as u64,
             "only {before} of {registered} were registered"
         );
-        let started = Instant::now();
-        server.restart()?;
+        let started = server.restart()?;
         server.ready().await?;
         Ok(Restart {
             seconds: started.elapsed().as_secs_f64(),
