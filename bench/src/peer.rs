@@ -111,7 +111,7 @@ impl Server {
         let started = Instant::now();
         loop {
             let lookup = self.lookups(0..1);
-            match calls::once(self.address, &lookup.path, lookup.requests).await {
+            match calls::once(self.address, lookup.path, lookup.requests).await {
                 Ok(()) => break,
                 Err(error) => ensure!(started.elapsed() < PATIENCE, "{:?} does not answer: {error}", self.peer),
             }

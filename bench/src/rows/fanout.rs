@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
 use super::{Bench, Figures, percentile};
@@ -166,17 +166,17 @@ async fn flow(bench: Bench<'_>, scene: &mut Scene) -> Result<Flow> {
     let count = watchers.count();
     let (first_told, resets) = (watchers.told(), watchers.resets());
     let started = Instant::now();
-    let (from, until) = (bench.plan.warm_up, bench.plan.warm_up + bench.plan.window);
-    let mut window = None;
+    let mut window: Option<(Instant, u64, u64)> = None;
     // What is missing after a stall was left out, and must not keep the next ones from being made.
     let (mut left_out, mut last_told, mut last_progress) = (0, 0, started);
     let ended = loop {
         let (now, told) = (Instant::now(), watchers.told() - first_told);
-        if now - started >= from && window.is_none() {
-            window = Some((now, told, changes.made));
-        }
-        if now - started >= until {
-            break (now, told, changes.made);
+        match window {
+            // Begins when the first change has gone all the way.
+            None if now - started >= bench.plan.warm_up && told >= count => window = Some((now, told, changes.made)),
+            None => ensure!(now - started < CHANGE_PATIENCE, "not one change has reached everybody"),
+            Some((begin, ..)) if now - begin >= bench.plan.window => break (now, told, changes.made),
+            Some(_) => {}
         }
         if told != last_told {
             (last_told, last_progress) = (told, now);
