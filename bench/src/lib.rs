@@ -1,0 +1,28 @@
+//! Load against Homeroom's registry and its peers, compared in one run.
+//!
+//! In reading order: [`plan`] says how much is done, [`rows`] what is measured, [`table`] how it is told. Under them,
+//! `peer` starts the servers and knows how to ask each the same, `calls` and `watchers` are the load, over `wire`.
+
+pub mod machine;
+pub mod plan;
+pub mod rows;
+pub mod serve;
+pub mod table;
+
+mod bare;
+mod calls;
+mod message;
+mod peer;
+mod process;
+mod proto;
+mod run;
+mod sample;
+mod watchers;
+mod wire;
+mod workload;
+
+pub use self::{
+    peer::Programs,
+    plan::Plan,
+    run::{Args, run},
+};
