@@ -249,6 +249,8 @@ impl Shared {
         if journal.take_epoch_due() {
             let epoch = new_epoch(SystemTime::now(), state.catalog.epoch());
             state.catalog.begin_epoch(epoch);
+            // Under the lock, which they wait for: it is once a fault of the disk.
+            self.publish(state, &[]).wake();
         }
     }
 

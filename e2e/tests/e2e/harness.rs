@@ -13,9 +13,10 @@ use homeroom::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, BufReader},
     net::{TcpListener, TcpSocket, TcpStream},
-    process::{Child, ChildStderr, Command},
+    process::{Child, Command},
+    task::JoinHandle,
     time::timeout,
 };
 use tonic::Streaming;
@@ -26,7 +27,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A running service; killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
-    stderr: Lines<BufReader<ChildStderr>>,
+    /// Reads what it says on stderr, so that it never waits for a reader.
+    said: JoinHandle<Vec<String>>,
     pub(crate) address: Address,
 }
 
@@ -75,7 +77,14 @@ impl Process {
             panic!("{args:?} ended before it listened");
         });
         let address = address.await.expect("it listens in time");
-        Self { child, stderr, address }
+        let said = tokio::spawn(async move {
+            let mut said = Vec::new();
+            while let Some(line) = stderr.next_line().await.expect("stderr is text") {
+                said.push(line);
+            }
+            said
+        });
+        Self { child, said, address }
     }
 
     /// A registry that keeps nothing.
@@ -151,10 +160,7 @@ impl Process {
     /// Waits for its end: the exit code, and what it said on stderr since it listened.
     pub(crate) async fn ended(mut self) -> (Option<i32>, Vec<String>) {
         let end = async {
-            let mut said = Vec::new();
-            while let Some(line) = self.stderr.next_line().await.expect("stderr is text") {
-                said.push(line);
-            }
+            let said = self.said.await.expect("reading does not panic");
             (self.child.wait().await.expect("it is ours").code(), said)
         };
         timeout(PATIENCE, end).await.expect("it ends in time")

@@ -1,8 +1,7 @@
 //! A registry that is killed and started again on its data: nobody is forgotten, and nobody has to come again.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
-use crate::harness::{PATIENCE, Process};
 use homeroom::{
     discovery::{Discovery, View},
     model::{Epoch, Incarnation, Revision, ServiceName},
@@ -10,16 +9,13 @@ use homeroom::{
 };
 use tokio::time::timeout;
 
+use crate::harness::{PATIENCE, Process};
+
 const SERVICES: usize = 10;
 const INSTANCES: usize = 1_000;
 
 fn name(service: usize) -> String {
     format!("service-{service}")
-}
-
-async fn registry(listen: &str, data: &Path) -> Process {
-    let data = data.to_str().expect("a temporary path is text");
-    Process::start(&["registry", "--listen", listen, "--data-dir", data]).await
 }
 
 /// Registers many instances at the address of a process that answers for them, in the name of nobody who would come
@@ -91,7 +87,6 @@ async fn resume(registry: &Process, position: (Revision, Epoch)) {
 }
 
 #[tokio::test]
-#[ignore = "registrations are kept in memory, so that none survives"]
 async fn a_registry_restart_with_1000_instances_and_watchers_removes_nobody_and_needs_no_registration() {
     let data = tempfile::tempdir().expect("a folder");
     let first = registry("127.0.0.1:0", data.path()).await;
