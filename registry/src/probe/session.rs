@@ -205,14 +205,14 @@ type Answer = Result<HealthCheckResponse, Status>;
 impl Session<'_> {
     async fn go(&mut self, connection: &Connection) -> Result<Infallible, Stop> {
         self.take_members_in()?;
-        let mut sign = std::pin::pin!(sleep_until(Instant::now() + self.part.first()));
+        let mut sign = std::pin::pin!(sleep_until(self.part.first()));
         let mut asked = false;
         loop {
             tokio::select! {
                 Some(event) = self.work.next() => {
                     if matches!(event, Event::Alive(_)) {
                         asked = false;
-                        sign.as_mut().reset(Instant::now() + self.part.next());
+                        sign.as_mut().reset(self.part.next());
                     }
                     self.handle(event)?;
                 }
@@ -222,7 +222,7 @@ impl Session<'_> {
                         asked = true;
                         self.ask_for_a_sign();
                     } else {
-                        sign.as_mut().reset(Instant::now() + self.part.next());
+                        sign.as_mut().reset(self.part.next());
                     }
                 }
                 () = self.place.changed.notified() => self.take_members_in()?,

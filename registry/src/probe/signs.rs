@@ -1,10 +1,13 @@
 //! How often an idle connection is asked for a sign of life.
 //!
 //! The stream of a `Health/Watch` tells what changes, and the end of a connection that a process has died, within
-//! milliseconds. Only a host that hangs, or vanishes without a word, has to be asked to be found out. That costs some
-//! 20 us each, so all of them together are asked at a bounded rate: with more connections than the rate allows within
+//! milliseconds. Only a host that hangs, or vanishes without a word, has to be asked to be found out. So that this costs
+//! little, all of them together are asked at a bounded rate: with more connections than the rate allows within
 //! their intervals, all intervals are stretched alike. At 400 a second, 5,000 idle connections are asked every 12.5 s; one
 //! whose sign of life is missing is asked at its own interval from then on.
+//!
+//! Those that are due within the same few milliseconds are asked together: most of what a single one costs is to wake up
+//! for it.
 
 use std::{
     sync::{
@@ -14,6 +17,10 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
+/// Those due within this time are asked together: 20 at 400 a second. Far less than any interval.
+const TOGETHER: Duration = Duration::from_millis(50);
 /// A millionth of a sign of life a second.
 const MICRO: f64 = 1_000_000.0;
 
@@ -23,6 +30,8 @@ pub(super) struct Signs {
     rate_max: f64,
     /// What all connections together would ask for at their own intervals, in millionths a second.
     wanted: AtomicU64,
+    /// What the times to ask together are counted from.
+    start: Instant,
 }
 
 impl Signs {
@@ -31,6 +40,7 @@ impl Signs {
         Self {
             rate_max: f64::from(rate_max),
             wanted: AtomicU64::new(0),
+            start: Instant::now(),
         }
     }
 
@@ -45,6 +55,13 @@ impl Signs {
             interval,
             wants,
         }
+    }
+
+    /// The next time after a wait at which others are asked, too.
+    fn after(&self, wait: Duration) -> Instant {
+        let passed = (Instant::now() + wait).duration_since(self.start);
+        let turns = passed.as_nanos().div_ceil(TOGETHER.as_nanos());
+        self.start + TOGETHER * u32::try_from(turns).unwrap_or(u32::MAX)
     }
 
     /// By how much intervals are stretched: 1 or more.
@@ -63,16 +80,17 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// How long to wait before the first sign: anything up to the interval, so that connections that were opened
-    /// together are not asked together.
-    pub(super) fn first(&self) -> Duration {
-        self.interval.mul_f64(self.signs.stretch() * fastrand::f64())
+    /// When to ask for the first sign: anything up to the interval, so that connections that were opened together are
+    /// not asked together.
+    pub(super) fn first(&self) -> Instant {
+        let wait = self.interval.mul_f64(self.signs.stretch() * fastrand::f64());
+        self.signs.after(wait)
     }
 
-    /// How long to wait before the next one, jittered.
-    pub(super) fn next(&self) -> Duration {
-        self.interval
-            .mul_f64(self.signs.stretch() * fastrand::f64().mul_add(0.2, 0.9))
+    /// When to ask for the next one, jittered.
+    pub(super) fn next(&self) -> Instant {
+        let jitter = fastrand::f64().mul_add(0.2, 0.9);
+        self.signs.after(self.interval.mul_f64(self.signs.stretch() * jitter))
     }
 }
 
@@ -88,33 +106,44 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(3);
 
-    /// How many signs a second so many connections ask for.
-    fn asked(signs: &Arc<Signs>, connections: usize) -> f64 {
-        let parts: Vec<_> = (0..connections).map(|_| signs.take_part(INTERVAL)).collect();
-        parts.iter().map(|part| 1.0 / part.next().as_secs_f64()).sum()
+    fn waits(next: Instant) -> Duration {
+        next.duration_since(Instant::now())
     }
 
-    #[test]
-    fn few_connections_are_asked_at_their_own_interval() {
+    #[tokio::test(start_paused = true)]
+    async fn few_connections_are_asked_at_their_own_interval() {
         let signs = Arc::new(Signs::new(400));
         let part = signs.take_part(INTERVAL);
         for _ in 0..100 {
-            let next = part.next();
+            let wait = waits(part.next());
             assert!(
-                next >= INTERVAL.mul_f64(0.9) && next <= INTERVAL.mul_f64(1.1),
-                "{next:?}"
+                wait >= INTERVAL.mul_f64(0.9) && wait <= INTERVAL.mul_f64(1.1) + TOGETHER,
+                "{wait:?}"
             );
-            assert!(part.first() <= INTERVAL);
+            assert!(waits(part.first()) <= INTERVAL + TOGETHER);
         }
     }
 
-    #[test]
-    fn many_connections_together_are_asked_at_the_bounded_rate() {
+    #[tokio::test(start_paused = true)]
+    async fn many_connections_together_are_asked_at_the_bounded_rate() {
         let signs = Arc::new(Signs::new(400));
         for connections in [1_200, 5_000, 20_000] {
-            let rate = asked(&signs, connections);
-            assert!(rate > 380.0 && rate < 420.0, "{rate} a second of {connections}");
+            let parts: Vec<_> = (0..connections).map(|_| signs.take_part(INTERVAL)).collect();
+            let rate: f64 = parts.iter().map(|part| 1.0 / waits(part.next()).as_secs_f64()).sum();
+            assert!(rate > 360.0 && rate < 420.0, "{rate} a second of {connections}");
         }
         assert_eq!(signs.wanted.load(Ordering::Relaxed), 0, "all are gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_are_due_at_about_the_same_time_are_asked_together() {
+        let signs = Arc::new(Signs::new(400));
+        let part = signs.take_part(INTERVAL);
+        tokio::time::advance(Duration::from_micros(12_345_678)).await;
+        let mut times: Vec<_> = (0..1_000).map(|_| part.next()).collect();
+        times.sort_unstable();
+        times.dedup();
+        // The jitter spans 600 ms.
+        assert!(times.len() <= 13 && times.len() > 5, "{} times", times.len());
     }
 }
