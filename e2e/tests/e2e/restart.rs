@@ -89,7 +89,7 @@ async fn resume(registry: &Process, position: (Revision, Epoch)) {
 #[tokio::test]
 async fn a_registry_restart_with_1000_instances_and_watchers_removes_nobody_and_needs_no_registration() {
     let data = tempfile::tempdir().expect("a folder");
-    let first = registry("127.0.0.1:0", data.path()).await;
+    let first = Process::registry_in(data.path(), "127.0.0.1:0").await;
     let app = Process::bare("app", &first).await;
     let registered = register_all(&first, &app).await;
     let all = watch(&first, 0..SERVICES);
@@ -102,7 +102,7 @@ async fn a_registry_restart_with_1000_instances_and_watchers_removes_nobody_and_
 
     let address = first.address.to_string();
     first.kill().await;
-    let again = registry(&address, data.path()).await;
+    let again = Process::registry_in(data.path(), &address).await;
     resume(&again, position).await;
     for discovery in each.iter().chain([&all]) {
         let mut freshness = discovery.freshness();
