@@ -17,6 +17,8 @@ pub enum Bar {
     AtMost(f64),
     /// At least this.
     AtLeast(f64),
+    /// Something that the figure is worth nothing without, and that was found missing.
+    Missing(&'static str),
 }
 
 /// One line of the table: a medium figure of each peer.
@@ -51,6 +53,7 @@ impl Line {
             Bar::WithinBare(times) => self.ratio_to(self.bare).map(|ratio| ratio <= times),
             Bar::AtMost(max) => Some(self.homeroom <= max),
             Bar::AtLeast(min) => Some(self.homeroom >= min),
+            Bar::Missing(_) => Some(false),
         }
     }
 
@@ -107,6 +110,7 @@ impl Bar {
             Self::WithinBare(times) => format!("<= {} x bare", number(times)),
             Self::AtMost(max) => format!("<= {} {unit}", number(max)),
             Self::AtLeast(min) => format!(">= {} {unit}", number(min)),
+            Self::Missing(what) => what.to_owned(),
         }
     }
 }
@@ -220,6 +224,8 @@ mod tests {
         assert_eq!(line(Some(1.0), 110.0, &[Bar::WithinBare(1.1)]).reached(), Some(true));
         assert_eq!(line(Some(1.0), 111.0, &[Bar::WithinBare(1.1)]).reached(), Some(false));
         assert_eq!(line(None, 5.0, &[Bar::AtLeast(5.0)]).reached(), Some(true));
+        let missing = [Bar::AtLeast(5.0), Bar::Missing("synced")];
+        assert_eq!(line(None, 5.0, &missing).reached(), Some(false));
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub(super) async fn answers(bench: Bench<'_>) -> Result<Vec<Line>> {
     let (kept, seconds) = (|restart: &Restart| restart.kept, |restart: &Restart| restart.seconds);
     // Of all restarts, the one that kept the least.
     let least = figures.of(Peer::Homeroom).map(kept).fold(f64::INFINITY, f64::min);
+    let mut in_time = vec![Bar::AtMost(0.3)];
+    if least < registered as f64 {
+        in_time.push(Bar::Missing("with all instances"));
+    }
     Ok(vec![
         Line {
             what: format!("restart with {registered} instances: kept"),
@@ -55,7 +59,7 @@ pub(super) async fn answers(bench: Bench<'_>) -> Result<Vec<Line>> {
             etcd: figures.median(Peer::Etcd, seconds),
             bare: None,
             homeroom: figures.homeroom(Peer::Homeroom, seconds)?,
-            bars: vec![Bar::AtMost(0.3)],
+            bars: in_time,
             notes: Vec::new(),
         },
     ])
