@@ -7,6 +7,7 @@
 mod answer;
 mod answer_body;
 mod budget;
+mod gathered;
 mod http1;
 mod message_size;
 mod plain;
@@ -32,6 +33,7 @@ pub use self::served::Served;
 use self::{
     answer_body::AnswerBody,
     budget::Budget,
+    gathered::Gathered,
     message_size::{MessageLimits, MessageSize},
     protocol::{Protocol, Replayed},
     streams::WithCalls,
@@ -251,8 +253,9 @@ impl Server {
             running: calls.clone(),
         };
         let started = streams::Calls::new(self.served.together);
-        let connection = self.http2(started.clone()).serve_connection(io, service);
-        let mut connection = WithCalls::new(connection, started);
+        let io = Gathered::new(io);
+        let connection = self.http2(started.clone()).serve_connection(io.clone(), service);
+        let mut connection = WithCalls::new(connection, io, started);
         tokio::select! {
             _ = &mut connection => return,
             () = self.shutdown.cancelled() => {}

@@ -12,7 +12,9 @@ use std::{
 };
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use hyper::rt::Write;
 
+use super::gathered::Gathered;
 use crate::telemetry::context::inherit;
 
 type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -63,36 +65,40 @@ where
 }
 
 /// A connection with its calls. They end with it.
-pub(super) struct WithCalls<C> {
+pub(super) struct WithCalls<C, T> {
     /// The connection.
     pub(super) connection: Pin<Box<C>>,
+    io: Gathered<T>,
     started: Calls,
     running: FuturesUnordered<Call>,
 }
 
-impl<C: Future> WithCalls<C> {
-    /// A connection that starts its calls by `started`.
-    pub(super) fn new(connection: C, started: Calls) -> Self {
+impl<C: Future, T: Write + Unpin> WithCalls<C, T> {
+    /// A connection over `io` that starts its calls by `started`.
+    pub(super) fn new(connection: C, io: Gathered<T>, started: Calls) -> Self {
         Self {
             connection: Box::pin(connection),
+            io,
             started,
             running: FuturesUnordered::new(),
         }
     }
 }
 
-impl<C: Future> Future for WithCalls<C> {
+impl<C: Future, T: Write + Unpin> Future for WithCalls<C, T> {
     type Output = C::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         loop {
             while let Poll::Ready(Some(())) = self.running.poll_next_unpin(cx) {}
-            // Sends what they have written, and starts new ones.
+            // Takes what they have written, and starts new ones.
             if let Poll::Ready(ended) = self.connection.as_mut().poll(cx) {
                 return Poll::Ready(ended);
             }
             let started = self.started.take();
             if started.is_empty() {
+                // What does not go out yet wakes this task when it can.
+                let _ = self.io.poll_send(cx);
                 return Poll::Pending;
             }
             self.running.extend(started);

@@ -1,6 +1,6 @@
 //! Who is alive: processes that die, stop, stall and come back, and the watchers that are told.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::harness::{PATIENCE, Process, Watch, closed_port, silent_port};
 use homeroom::proto::registry::v1::{
@@ -220,7 +220,7 @@ async fn an_instance_that_stays_dead_is_evicted() {
 
 /// Reads until every one of these addresses has come in such a health; none may be hidden meanwhile.
 async fn all_become(all: &mut Watch, apps: &[Process], wanted: impl Fn(&Health) -> bool) {
-    let mut missing: BTreeSet<_> = apps.iter().map(|app| app.address.to_string()).collect();
+    let mut missing: BTreeMap<_, _> = apps.iter().map(|app| (app.address.to_string(), None)).collect();
     let become_so = async {
         while !missing.is_empty() {
             for instance in all.next().await.updated {
@@ -228,11 +228,14 @@ async fn all_become(all: &mut Watch, apps: &[Process], wanted: impl Fn(&Health) 
                 assert_ne!(health.state(), HealthState::Unreachable, "{}", health.detail);
                 if wanted(&health) {
                     missing.remove(&instance.address);
+                } else if let Some(last) = missing.get_mut(&instance.address) {
+                    *last = Some(health);
                 }
             }
         }
     };
-    timeout(PATIENCE, become_so).await.expect("it comes to that");
+    let in_time = timeout(PATIENCE, become_so).await.is_ok();
+    assert!(in_time, "what was last heard of them: {missing:?}");
 }
 
 #[tokio::test]
@@ -245,7 +248,8 @@ async fn a_registry_that_hears_nobody_any_more_keeps_everybody_listed() {
         register_with_quick_probes(&registry, &app).await;
         apps.push(app);
     }
-    all_become(&mut all, &apps, |health| health.verified).await;
+    let is_well = |health: &Health| health.state() == HealthState::Serving && !health.suspect;
+    all_become(&mut all, &apps, is_well).await;
     apps.iter().for_each(|app| app.signal(Signal::STOP));
     // The reason to hide it is there, and yet it is listed.
     let is_kept = |health: &Health| {
@@ -253,10 +257,7 @@ async fn a_registry_that_hears_nobody_any_more_keeps_everybody_listed() {
     };
     all_become(&mut all, &apps, is_kept).await;
     apps.iter().for_each(|app| app.signal(Signal::CONT));
-    all_become(&mut all, &apps, |health| {
-        !health.suspect && health.reason() == HealthReason::Serving
-    })
-    .await;
+    all_become(&mut all, &apps, is_well).await;
 }
 
 #[tokio::test]
