@@ -6,12 +6,7 @@ mod convert;
 mod health;
 mod name;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::SystemTime};
 
 use crate::hash::fnv1a;
 
@@ -107,6 +102,9 @@ impl std::fmt::Display for InstanceKey {
     }
 }
 
+/// Keys with values, by key. Tens of thousands of instances are held, and a map takes half a KiB for its first pair.
+pub type Metadata = Box<[(Box<str>, Box<str>)]>;
+
 /// What a registrant says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
@@ -123,7 +121,7 @@ pub struct Registration {
     /// Its share of the calls, relative to others: 1 to [`Registration::WEIGHT_MAX`].
     pub weight: u32,
     /// What it wants clients to know.
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: Metadata,
     /// The services that it calls.
     pub required_services: BTreeSet<ServiceName>,
     /// How it is to be probed.

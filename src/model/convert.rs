@@ -1,10 +1,10 @@
 //! Between the generated messages and the model: the only place that knows both.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration, time::SystemTime};
+use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration, time::SystemTime};
 
 use super::{
     Address, Cause, Change, Health, HealthCheck, HealthCheckMode, HealthReason, HealthState, Incarnation, Instance,
-    InstanceId, InstanceKey, InvalidField, Registration, Revision, ServiceName,
+    InstanceId, InstanceKey, InvalidField, Metadata, Registration, Revision, ServiceName,
 };
 use crate::proto::registry::v1 as proto;
 
@@ -60,7 +60,7 @@ fn label(field: &str, text: String) -> Result<String, InvalidField> {
     Ok(text)
 }
 
-fn metadata(pairs: std::collections::HashMap<String, String>) -> Result<BTreeMap<String, String>, InvalidField> {
+fn metadata(pairs: HashMap<String, String>) -> Result<Metadata, InvalidField> {
     let refused = |allowed: String| Err(InvalidField::new("metadata", allowed));
     if pairs.len() > Registration::METADATA_PAIRS_MAX {
         return refused(format!("must have at most {} pairs", Registration::METADATA_PAIRS_MAX));
@@ -81,7 +81,19 @@ fn metadata(pairs: std::collections::HashMap<String, String>) -> Result<BTreeMap
             Registration::METADATA_SIZE_BYTES_MAX
         ));
     }
-    Ok(pairs.into_iter().collect())
+    Ok(sorted(pairs))
+}
+
+fn sorted(pairs: HashMap<String, String>) -> Metadata {
+    let pairs = pairs.into_iter().map(|(key, value)| (key.into(), value.into()));
+    let mut pairs: Metadata = pairs.collect();
+    pairs.sort_unstable();
+    pairs
+}
+
+fn pairs(metadata: &[(Box<str>, Box<str>)]) -> HashMap<String, String> {
+    let pairs = metadata.iter();
+    pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
 impl TryFrom<proto::HealthCheck> for HealthCheck {
@@ -180,7 +192,7 @@ impl From<&Registration> for proto::Instance {
             version: registration.version.clone(),
             zone: registration.zone.clone(),
             weight: Some(registration.weight),
-            metadata: registration.metadata.clone().into_iter().collect(),
+            metadata: pairs(&registration.metadata),
             required_services: registration.required_services.iter().map(ToString::to_string).collect(),
             health_check: Some(proto::HealthCheck {
                 service: check.service.clone(),
@@ -224,7 +236,7 @@ impl TryFrom<proto::Instance> for Instance {
             version: message.version,
             zone: message.zone,
             weight: message.weight.unwrap_or(Registration::WEIGHT_DEFAULT).max(1),
-            metadata: message.metadata.into_iter().collect(),
+            metadata: sorted(message.metadata),
             required_services: required.filter_map(|name| name.parse().ok()).collect(),
             health_check: message
                 .health_check

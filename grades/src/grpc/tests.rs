@@ -317,6 +317,8 @@ impl<S: tracing::Subscriber> Layer<S> for Events {
 async fn an_addition_is_told_once_and_its_repeat_only_to_those_who_debug() {
     let (_dir, api) = fresh().await;
     let events = Events::default();
+    // Otherwise a test beside this one, where nobody listens, may decide that nobody ever does. Fails when it is set.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     let subscriber = tracing_subscriber::registry().with(events.clone());
     let _guard = tracing::subscriber::set_default(subscriber);
     for _ in 0..2 {
