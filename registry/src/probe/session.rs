@@ -205,7 +205,7 @@ type Answer = Result<HealthCheckResponse, Status>;
 impl Session<'_> {
     async fn go(&mut self, connection: &Connection) -> Result<Infallible, Stop> {
         self.take_members_in()?;
-        let mut sign = std::pin::pin!(sleep_until(self.part.first()));
+        let mut sign = std::pin::pin!(sleep_until(self.part.due()));
         let mut asked = false;
         loop {
             tokio::select! {
@@ -217,8 +217,11 @@ impl Session<'_> {
                     self.handle(event)?;
                 }
                 () = &mut sign, if !asked => {
+                    let due = self.part.due();
+                    if due > Instant::now() {
+                        sign.as_mut().reset(due);
                     // Whoever is checked anyway shows that the connection is alive.
-                    if self.names.iter().all(|name| name.watched) {
+                    } else if self.names.iter().all(|name| name.watched) {
                         asked = true;
                         self.ask_for_a_sign();
                     } else {

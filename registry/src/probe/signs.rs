@@ -54,12 +54,15 @@ impl Signs {
             signs: self.clone(),
             interval,
             wants,
+            since: Instant::now(),
+            // Connections that were opened together are not asked together.
+            jitter: fastrand::f64(),
         }
     }
 
-    /// The next time after a wait at which others are asked, too.
-    fn after(&self, wait: Duration) -> Instant {
-        let passed = (Instant::now() + wait).duration_since(self.start);
+    /// The next time from this one on at which others are asked, too.
+    fn together(&self, time: Instant) -> Instant {
+        let passed = time.duration_since(self.start);
         let turns = passed.as_nanos().div_ceil(TOGETHER.as_nanos());
         self.start + TOGETHER * u32::try_from(turns).unwrap_or(u32::MAX)
     }
@@ -77,20 +80,24 @@ pub(super) struct Part {
     signs: Arc<Signs>,
     interval: Duration,
     wants: u64,
+    /// When it was last asked.
+    since: Instant,
+    /// The share of the interval after which it is asked again.
+    jitter: f64,
 }
 
 impl Part {
-    /// When to ask for the first sign: anything up to the interval, so that connections that were opened together are
-    /// not asked together.
-    pub(super) fn first(&self) -> Instant {
-        let wait = self.interval.mul_f64(self.signs.stretch() * fastrand::f64());
-        self.signs.after(wait)
+    /// When it is to be asked, as things stand: later when more connections have come.
+    pub(super) fn due(&self) -> Instant {
+        let wait = self.interval.mul_f64(self.signs.stretch() * self.jitter);
+        self.signs.together(self.since + wait)
     }
 
-    /// When to ask for the next one, jittered.
-    pub(super) fn next(&self) -> Instant {
-        let jitter = fastrand::f64().mul_add(0.2, 0.9);
-        self.signs.after(self.interval.mul_f64(self.signs.stretch() * jitter))
+    /// It was asked: when it is to be asked again.
+    pub(super) fn next(&mut self) -> Instant {
+        self.since = Instant::now();
+        self.jitter = fastrand::f64().mul_add(0.2, 0.9);
+        self.due()
     }
 }
 
@@ -113,14 +120,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn few_connections_are_asked_at_their_own_interval() {
         let signs = Arc::new(Signs::new(400));
-        let part = signs.take_part(INTERVAL);
+        let mut part = signs.take_part(INTERVAL);
+        assert!(waits(part.due()) <= INTERVAL + TOGETHER);
         for _ in 0..100 {
             let wait = waits(part.next());
             assert!(
                 wait >= INTERVAL.mul_f64(0.9) && wait <= INTERVAL.mul_f64(1.1) + TOGETHER,
                 "{wait:?}"
             );
-            assert!(waits(part.first()) <= INTERVAL + TOGETHER);
         }
     }
 
@@ -128,17 +135,31 @@ mod tests {
     async fn many_connections_together_are_asked_at_the_bounded_rate() {
         let signs = Arc::new(Signs::new(400));
         for connections in [1_200, 5_000, 20_000] {
-            let parts: Vec<_> = (0..connections).map(|_| signs.take_part(INTERVAL)).collect();
-            let rate: f64 = parts.iter().map(|part| 1.0 / waits(part.next()).as_secs_f64()).sum();
+            let mut parts: Vec<_> = (0..connections).map(|_| signs.take_part(INTERVAL)).collect();
+            let rate: f64 = parts
+                .iter_mut()
+                .map(|part| 1.0 / waits(part.next()).as_secs_f64())
+                .sum();
             assert!(rate > 360.0 && rate < 420.0, "{rate} a second of {connections}");
         }
         assert_eq!(signs.wanted.load(Ordering::Relaxed), 0, "all are gone");
     }
 
     #[tokio::test(start_paused = true)]
+    async fn one_that_came_first_is_asked_later_when_many_have_come_since() {
+        let signs = Arc::new(Signs::new(400));
+        let mut part = signs.take_part(INTERVAL);
+        let alone = part.next();
+        let many: Vec<_> = (0..12_000).map(|_| signs.take_part(INTERVAL)).collect();
+        assert!(part.due() >= alone + INTERVAL.mul_f64(0.9 * 9.0));
+        drop(many);
+        assert_eq!(part.due(), alone);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn those_that_are_due_at_about_the_same_time_are_asked_together() {
         let signs = Arc::new(Signs::new(400));
-        let part = signs.take_part(INTERVAL);
+        let mut part = signs.take_part(INTERVAL);
         tokio::time::advance(Duration::from_micros(12_345_678)).await;
         let mut times: Vec<_> = (0..1_000).map(|_| part.next()).collect();
         times.sort_unstable();
