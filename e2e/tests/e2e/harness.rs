@@ -7,7 +7,7 @@ use homeroom::{
     balance::Channel,
     model::Address,
     proto::registry::v1::{
-        AcknowledgeRevisionRequest, Instance, WatchServicesRequest, WatchServicesResponse,
+        AcknowledgeRevisionRequest, GetStatusRequest, Instance, WatchServicesRequest, WatchServicesResponse,
         registry_client::RegistryClient,
     },
 };
@@ -19,7 +19,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 /// Nothing here takes longer on a busy machine; a test that waits this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -97,10 +97,18 @@ impl Process {
         Self::start(&["registry", "--ephemeral", "--listen", listen]).await
     }
 
-    /// A registry that keeps its data in this folder, on this address.
+    /// A registry that keeps its data in this folder, on this address. It has opened its store, which may take longer
+    /// than a client waits for the greeting of a server.
     pub(crate) async fn registry_in(data: &Path, listen: &str) -> Self {
         let data = data.to_str().expect("a temporary path is text");
-        Self::start(&["registry", "--data-dir", data, "--listen", listen]).await
+        let registry = Self::start(&["registry", "--data-dir", data, "--listen", listen]).await;
+        let answered = async {
+            while let Err(status) = registry.client().get_status(GetStatusRequest {}).await {
+                assert_eq!(status.code(), Code::Unavailable, "{status}");
+            }
+        };
+        timeout(PATIENCE, answered).await.expect("it answers in time");
+        registry
     }
 
     pub(crate) async fn bare(name: &str, registry: &Self) -> Self {

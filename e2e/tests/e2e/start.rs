@@ -1,6 +1,5 @@
 //! How services fail to start: one clear line, and an exit code that says so.
 
-use homeroom::proto::registry::v1::GetStatusRequest;
 use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, Process, closed_port, command};
@@ -84,8 +83,6 @@ async fn all_configuration_errors_are_reported_together() {
 async fn a_damaged_or_taken_data_directory_of_the_registry_is_one_clear_line_and_stays_as_it_is() {
     let data = tempfile::tempdir().expect("a folder");
     let registry = Process::registry_in(data.path(), "127.0.0.1:0").await;
-    let status = registry.client().get_status(GetStatusRequest {}).await;
-    status.expect("it answers once it has opened its store");
     let folder = data.path().to_str().expect("a temporary path is text");
     let args = ["registry", "--listen", "127.0.0.1:0", "--data-dir", folder];
     let (code, said) = fails(&args).await;
