@@ -174,7 +174,7 @@ impl Default for BrakeSettings {
 /// which forgets its oldest changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Instances: at some KiB each besides their metadata, the default stays within 100 MiB.
+    /// Instances: at some 2.5 KiB each besides large metadata, their history included, the default takes 250 MiB.
     pub instances: usize,
     /// Bytes of an instance in a message: a page and a part of a snapshot hold several.
     pub instance_size_bytes: usize,
