@@ -10,6 +10,7 @@
 
 mod budget;
 mod endpoint;
+mod held;
 mod latency;
 mod outgoing;
 mod pick;
@@ -30,6 +31,7 @@ use tower_service::Service;
 use self::{
     budget::RetryBudget,
     endpoint::{Endpoint, Outstanding, counted},
+    held::begun,
     outgoing::Outgoing,
     targets::Targets,
 };
@@ -106,8 +108,10 @@ impl Channel {
     }
 
     /// The same channel, for calls that do no harm when they are handled twice, such as reads and what carries an id of
-    /// its own. A call that was lost with its connection before an answer began, or was answered with UNAVAILABLE and
-    /// no message, is sent again to another endpoint, at most twice and within the budget of the channel.
+    /// its own. A call that was lost with its connection, or was answered with UNAVAILABLE and no message, is sent again
+    /// to another endpoint, at most twice and within the budget of the channel. So that this holds in the middle of an
+    /// answer, too, one of up to 64 KiB is held back until it is whole, but never longer than 10 ms: a stream begins by so
+    /// much later, and what it loses after that is not asked for again.
     #[must_use]
     pub fn idempotent(&self) -> Self {
         Self {
@@ -198,10 +202,14 @@ impl Shared {
                 Ok(response) => {
                     let unavailable = is_unavailable(&response);
                     endpoint.answered(sent, unavailable);
-                    (
-                        idempotent && unavailable,
-                        Ok(response.map(|body| counted(body, outstanding))),
-                    )
+                    let response = response.map(|body| counted(body, outstanding));
+                    let answer = if idempotent {
+                        begun(response).await
+                    } else {
+                        Ok(response)
+                    };
+                    let lost = answer.as_ref().is_err_and(|status| status.code() == Code::Unavailable);
+                    (idempotent && (unavailable || lost), answer)
                 }
                 Err(SendError::Unsent(unsent)) if tries.resends < RESENDS_MAX => {
                     tries.resends += 1;

@@ -1,20 +1,14 @@
 //! A request on its way, which can be sent more than once while its body is small and whole.
 
-use std::{
-    collections::VecDeque,
-    future::poll_fn,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{future::poll_fn, pin::Pin, task::Poll};
 
 use bytes::Bytes;
 use http::{Request, request::Parts};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::Full;
 use tonic::{Status, body::Body};
 
-/// A body beyond this is sent once only: what is kept for sending again is held for as long as a call runs.
-const WHOLE_BYTES_MAX: usize = 64 * 1024;
+use super::held::Held;
 
 /// A request that is to be sent.
 #[derive(Debug)]
@@ -38,7 +32,7 @@ impl Outgoing {
     /// When the body cannot be made.
     pub(super) async fn new(request: Request<Body>) -> Result<Self, Status> {
         let (head, mut body) = request.into_parts();
-        let mut made = Made::default();
+        let mut made = Held::default();
         let content = loop {
             match poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await {
                 Poll::Ready(None) => break Content::Whole(made.into_bytes()),
@@ -75,73 +69,13 @@ impl Outgoing {
     }
 }
 
-/// What was made of a body.
-#[derive(Debug, Default)]
-struct Made {
-    frames: VecDeque<Frame<Bytes>>,
-    size_bytes: usize,
-}
-
-impl Made {
-    /// Takes a frame. Tells whether the body can still be held whole.
-    fn take(&mut self, frame: Frame<Bytes>) -> bool {
-        let data = frame.data_ref().map(Bytes::len);
-        self.size_bytes += data.unwrap_or_default();
-        self.frames.push_back(frame);
-        data.is_some() && self.size_bytes <= WHOLE_BYTES_MAX
-    }
-
-    fn into_bytes(mut self) -> Bytes {
-        if self.frames.len() > 1 {
-            let frames = self.frames.into_iter().filter_map(|frame| frame.into_data().ok());
-            return frames.collect::<Vec<_>>().concat().into();
-        }
-        let only = self.frames.pop_front().and_then(|frame| frame.into_data().ok());
-        only.unwrap_or_default()
-    }
-
-    /// The body as it was.
-    fn before(self, rest: Body) -> Body {
-        Body::new(Resumed {
-            frames: self.frames,
-            rest,
-        })
-    }
-}
-
-/// A body of which a part was made before it was asked for.
-struct Resumed {
-    frames: VecDeque<Frame<Bytes>>,
-    rest: Body,
-}
-
-impl http_body::Body for Resumed {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match self.frames.pop_front() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.frames.is_empty() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        // Only an upper bound would be of use, and nobody asks for one.
-        SizeHint::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::{FutureExt, StreamExt, stream};
+    use http_body::Frame;
     use http_body_util::{BodyExt, StreamBody};
 
-    use super::*;
+    use super::{super::held::HELD_BYTES_MAX, *};
 
     fn request(parts: &[&'static [u8]], goes_on: bool) -> Request<Body> {
         let frames = parts
@@ -194,15 +128,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_large_body_is_sent_once_as_it_was() {
-        static HALF: [u8; WHOLE_BYTES_MAX / 2] = [1; WHOLE_BYTES_MAX / 2];
+        static HALF: [u8; HELD_BYTES_MAX / 2] = [1; HELD_BYTES_MAX / 2];
         let mut small = outgoing(request(&[&HALF, &HALF], false)).await;
         assert!(small.is_whole());
-        assert_eq!(sent(&mut small).await.map(|bytes| bytes.len()), Some(WHOLE_BYTES_MAX));
+        assert_eq!(sent(&mut small).await.map(|bytes| bytes.len()), Some(HELD_BYTES_MAX));
         let mut large = outgoing(request(&[&HALF, &HALF, b"x", b"y"], false)).await;
         assert!(!large.is_whole());
         assert_eq!(
             sent(&mut large).await.map(|bytes| bytes.len()),
-            Some(WHOLE_BYTES_MAX + 2)
+            Some(HELD_BYTES_MAX + 2)
         );
     }
 }

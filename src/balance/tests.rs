@@ -5,7 +5,6 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Request, Status, service::Routes};
 
 use super::{Channel, RETRIES_MAX, WAIT_DEFAULT};
@@ -375,33 +374,50 @@ async fn a_service_that_fails_altogether_is_asked_only_a_little_more() {
     assert!((200..=300).contains(&asked), "{asked}");
 }
 
-#[tokio::test]
-async fn an_answer_that_breaks_off_is_lost_with_its_connection() {
-    let broken = |listener: TcpListener| async move {
+/// Sends the head and a part of an answer to the first request, and breaks off.
+fn breaks_off(listener: TcpListener, part: &'static [u8]) -> BoxFuture<'static, TcpListener> {
+    Box::pin(async move {
         let (stream, _) = soon("a connection", listener.accept()).await.expect("a connection");
         let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
         let request = soon("a request", connection.accept()).await.expect("a request");
         let head = http::Response::builder().header("content-type", "application/grpc");
         let answer = head.body(()).expect("an answer");
-        let mut body = request
-            .expect("HTTP/2")
-            .1
-            .send_response(answer, false)
-            .expect("an open stream");
-        body.send_data(bytes::Bytes::from_static(b"\0\0\0"), false)
-            .expect("an open stream");
-        body.send_reset(h2::Reason::INTERNAL_ERROR);
-        while connection.accept().await.is_some() {}
-    };
-    let port = Port::take();
-    let channel = Channel::fixed(port.address().into());
-    let server = AbortOnDropHandle::new(tokio::spawn(broken(port.listen())));
-    let status = call(&channel).await.expect_err("half an answer");
-    assert_eq!(
-        code_and_reason(&status),
-        (Code::Unavailable, "CONNECTION_LOST".to_owned())
-    );
-    drop(server);
+        let sent = request.expect("HTTP/2").1.send_response(answer, false);
+        let mut body = sent.expect("an open stream");
+        if !part.is_empty() {
+            body.send_data(bytes::Bytes::from_static(part), false)
+                .expect("an open stream");
+        }
+        // It is sent, and the client has read it: it answers a ping after that.
+        let mut ping = connection.ping_pong().expect("nobody else has it");
+        let mut pong = std::pin::pin!(ping.ping(h2::Ping::opaque()));
+        tokio::select! {
+            pong = &mut pong => drop(pong.expect("a pong")),
+            _ = connection.accept() => panic!("another request, or the end"),
+        }
+        listener
+    })
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_lost_with_its_connection() {
+    let bad: [BadServer; 2] = [
+        |listener| breaks_off(listener, b""),
+        |listener| breaks_off(listener, b"\0\0\0"),
+    ];
+    for bad in bad {
+        let status = call_past(bad, false).await.expect_err("a broken answer");
+        assert_eq!(
+            code_and_reason(&status),
+            (Code::Unavailable, "CONNECTION_LOST".to_owned())
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_before_its_message_is_asked_for_again_when_its_caller_says_so() {
+    let bad: BadServer = |listener| breaks_off(listener, b"");
+    call_past(bad, true).await.expect("the next server answers");
 }
 
 #[tokio::test]
