@@ -3,12 +3,16 @@
 use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
+use tonic_prost_build::Config;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 7] = [
     "homeroom/registry/v1/registry.proto",
     "homeroom/log/v1/log.proto",
     "homeroom/grades/v1/grades.proto",
     "grpc/health/v1/health.proto",
+    "opentelemetry/proto/collector/logs/v1/logs_service.proto",
+    "opentelemetry/proto/collector/trace/v1/trace_service.proto",
+    "opentelemetry/proto/collector/metrics/v1/metrics_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -16,8 +20,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(PROTOS, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("homeroom.bin"), descriptors.encode_to_vec())?;
+    let mut config = Config::new();
+    // Their examples are indented, which Rust's documentation takes for code.
+    config.disable_comments([".opentelemetry"]);
     tonic_prost_build::configure()
         .build_transport(false)
-        .compile_fds(descriptors)?;
+        .btree_map(".homeroom.log.v1")
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What all binaries share: flags and environment variables (strings), and what they mean (checked).
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use crate::model::{Address, Registration};
 
@@ -223,6 +223,17 @@ pub fn zone(text: &str) -> Result<String, String> {
 /// What is allowed.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "must be a duration, such as 500ms or 10s".to_owned())
+}
+
+/// Reads a number within bounds. The error says what is allowed.
+pub fn number<T>(bounds: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + fmt::Display,
+{
+    move |text| match text.parse() {
+        Ok(number) if bounds.contains(&number) => Ok(number),
+        _ => Err(format!("must be {} to {}", bounds.start(), bounds.end())),
+    }
 }
 
 /// Checks levels of [`crate::telemetry::init`].

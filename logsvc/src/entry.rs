@@ -5,9 +5,10 @@
 
 mod id;
 mod line;
+mod span;
 mod time;
 
-use std::{collections::BTreeMap, collections::HashMap};
+use std::collections::BTreeMap;
 
 use homeroom::{model::InvalidField, proto::log::v1 as proto};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     id::{HexId, SpanId, TraceId},
     line::{encode, number, parse, sequence},
+    span::{Scope, Span, SpanEvent, SpanKind, SpanLink, SpanStatus},
     time::Time,
 };
 
@@ -83,7 +85,11 @@ impl From<Severity> for proto::Severity {
     }
 }
 
-/// One log record. The order of the fields is the order of the keys in its line; what is empty is left out there.
+/// What is known of something by name.
+pub type Attributes = BTreeMap<String, String>;
+
+/// One log record, or one span. The order of the fields is the order of the keys in its line: first what is short, of
+/// known form and looked for most, so that it is found without reading on; what is empty is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its position in the log; 0 until it is written.
@@ -99,17 +105,26 @@ pub struct Entry {
     /// The id of the instance that wrote it; empty when not known. At most [`NAME_BYTES_MAX`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance: String,
-    /// What happened: 1 to [`MESSAGE_BYTES_MAX`] bytes.
-    pub message: String,
-    /// What else is known: at most [`ATTRIBUTES_MAX`] pairs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub attributes: BTreeMap<String, String>,
     /// The trace that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<TraceId>,
-    /// The span that it belongs to.
+    /// The span that it belongs to, or is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span_id: Option<SpanId>,
+    /// What makes it a span; it has both ids then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<Box<Span>>,
+    /// What happened, of a span its name: 1 to [`MESSAGE_BYTES_MAX`] bytes.
+    pub message: String,
+    /// What else is known: at most [`ATTRIBUTES_MAX`] pairs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: Attributes,
+    /// What is known of the process that wrote it: as for `attributes`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resource: Attributes,
+    /// The part of the program that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Box<Scope>>,
 }
 
 impl Entry {
@@ -118,17 +133,39 @@ impl Entry {
     /// # Errors
     /// The first field that is not valid.
     pub fn parse(message: proto::Entry, now: Time) -> Result<Self, InvalidField> {
+        let time = message.time.map_or(Ok(now), |time| Time::parse("time", time))?;
+        let trace_id = TraceId::parse_optional("trace_id", &message.trace_id)?;
+        let span_id = SpanId::parse_optional("span_id", &message.span_id)?;
+        let span = message.span.map(|span| Span::parse(span, time)).transpose();
+        let span = span.map_err(|error| error.within("span"))?;
+        if span.is_some() {
+            let required = |field| InvalidField::new(field, "is required of a span");
+            trace_id.as_ref().ok_or_else(|| required("trace_id"))?;
+            span_id.as_ref().ok_or_else(|| required("span_id"))?;
+        }
+        let scope = message.scope.map(Scope::parse).transpose();
         Ok(Self {
             sequence: 0,
-            time: message.time.map_or(Ok(now), |time| Time::parse("time", time))?,
-            severity: Severity::parse("severity", message.severity)?.unwrap_or(Severity::Info),
+            time,
+            severity: Severity::parse("severity", message.severity)?.unwrap_or_else(|| severity_of(span.as_ref())),
             service: text("service", message.service, 0, NAME_BYTES_MAX)?,
             instance: text("instance", message.instance, 0, NAME_BYTES_MAX)?,
+            trace_id,
+            span_id,
+            span: span.map(Box::new),
             message: text("message", message.message, 1, MESSAGE_BYTES_MAX)?,
-            attributes: attributes(message.attributes)?,
-            trace_id: TraceId::parse_optional("trace_id", &message.trace_id)?,
-            span_id: SpanId::parse_optional("span_id", &message.span_id)?,
+            attributes: attributes("attributes", message.attributes)?,
+            resource: attributes("resource", message.resource)?,
+            scope: scope.map_err(|error| error.within("scope"))?.map(Box::new),
         })
+    }
+}
+
+/// How severe an entry is that does not say so.
+fn severity_of(span: Option<&Span>) -> Severity {
+    match span {
+        Some(span) if span.status == SpanStatus::Error => Severity::Error,
+        _ => Severity::Info,
     }
 }
 
@@ -160,8 +197,8 @@ pub fn text(field: &str, text: String, min: usize, max: usize) -> Result<String,
     Ok(text)
 }
 
-fn attributes(pairs: HashMap<String, String>) -> Result<BTreeMap<String, String>, InvalidField> {
-    let refused = |allowed: String| Err(InvalidField::new("attributes", allowed));
+fn attributes(field: &str, pairs: Attributes) -> Result<Attributes, InvalidField> {
+    let refused = |allowed: String| Err(InvalidField::new(field, allowed));
     if pairs.len() > ATTRIBUTES_MAX {
         return refused(format!("must have at most {ATTRIBUTES_MAX} pairs"));
     }
@@ -175,7 +212,7 @@ fn attributes(pairs: HashMap<String, String>) -> Result<BTreeMap<String, String>
     if size_bytes > ATTRIBUTES_BYTES_MAX {
         return refused(format!("must have at most {ATTRIBUTES_BYTES_MAX} bytes in all"));
     }
-    Ok(pairs.into_iter().collect())
+    Ok(pairs)
 }
 
 impl From<Entry> for proto::Entry {
@@ -186,10 +223,13 @@ impl From<Entry> for proto::Entry {
             service: entry.service,
             instance: entry.instance,
             message: entry.message,
-            attributes: entry.attributes.into_iter().collect(),
+            attributes: entry.attributes,
             trace_id: entry.trace_id.map(String::from).unwrap_or_default(),
             span_id: entry.span_id.map(String::from).unwrap_or_default(),
             sequence: entry.sequence,
+            span: entry.span.map(|span| (*span).into()),
+            resource: entry.resource,
+            scope: entry.scope.map(|scope| (*scope).into()),
         }
     }
 }

@@ -21,10 +21,11 @@ use homeroom::{
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
+    config::StoreSettings,
     entry::{Time, TraceId, batch},
     error::Error,
     query::{Filter, Found, Limit, Order, Scan},
-    segment::{Batch, Fate, Segment},
+    store::{Batch, Durability, Fate, Store},
     tail,
 };
 
@@ -38,7 +39,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// The Log service over the file of a data directory. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LogApi {
-    segment: Arc<Segment>,
+    store: Arc<Store>,
     shutdown: Shutdown,
 }
 
@@ -47,15 +48,15 @@ impl LogApi {
     ///
     /// # Errors
     /// [`Error::InUse`] when another process has it, [`Error::Layout`] or [`Error::Open`] when it cannot be used.
-    pub async fn open(data_dir: &Path, shutdown: Shutdown) -> Result<Self, Error> {
-        let path: PathBuf = data_dir.to_owned();
-        let segment = tokio::task::spawn_blocking(move || Segment::open(&path)).await;
+    pub async fn open(data_dir: &Path, settings: &StoreSettings, shutdown: Shutdown) -> Result<Self, Error> {
+        let (path, settings): (PathBuf, _) = (data_dir.to_owned(), settings.clone());
+        let store = tokio::task::spawn_blocking(move || Store::open(&path, &settings)).await;
         let failed = |error: tokio::task::JoinError| Error::Open {
             path: data_dir.to_owned(),
             source: error.into(),
         };
         Ok(Self {
-            segment: Arc::new(segment.map_err(failed)??),
+            store: Arc::new(store.map_err(failed)??),
             shutdown,
         })
     }
@@ -64,16 +65,16 @@ impl LogApi {
     ///
     /// Cancel safe: it goes on by itself.
     pub async fn close(&self) {
-        let segment = self.segment.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || segment.close()).await {
+        let store = self.store.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || store.close()).await {
             tracing::error!(%error, "cannot close the log");
         }
     }
 
     async fn scan(&self, filter: Filter, order: Order, limit: Limit, after: Option<u64>) -> Result<Found, Error> {
-        let visible = *self.segment.visible().borrow();
+        let visible = *self.store.visible().borrow();
         let scan = Scan::new(Arc::new(filter), order, limit, after, visible);
-        scan.finish(&self.segment).await
+        scan.finish(&self.store).await
     }
 }
 
@@ -84,9 +85,12 @@ impl Log for LogApi {
 
     async fn write(&self, request: Request<proto::WriteRequest>) -> Result<Response<proto::WriteResponse>, Status> {
         let request = request.into_inner();
-        let (batch, synced) = decode(request.entries, request.durability)?;
-        let written = self.segment.append(batch, synced, &Fate::default()).await?;
-        let last_sequence = written.wait().await?;
+        let (batch, durability) = decode(request.entries, request.durability)?;
+        let written = self.store.append(batch, durability, &Fate::default()).await?;
+        let last_sequence = match durability {
+            Durability::Received => 0,
+            Durability::Written | Durability::Synced => written.wait().await?,
+        };
         Ok(Response::new(proto::WriteResponse { last_sequence }))
     }
 
@@ -94,7 +98,7 @@ impl Log for LogApi {
         &self,
         request: Request<Streaming<proto::IngestRequest>>,
     ) -> Result<Response<Self::IngestStream>, Status> {
-        let answers = ingest::acknowledge(self.segment.clone(), self.shutdown.clone(), request.into_inner());
+        let answers = ingest::acknowledge(self.store.clone(), self.shutdown.clone(), request.into_inner());
         Ok(Response::new(answers.boxed()))
     }
 
@@ -118,8 +122,8 @@ impl Log for LogApi {
     async fn tail(&self, request: Request<proto::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
         let request = request.into_inner();
         let filter = filter(request.filter)?;
-        let (segment, shutdown) = (self.segment.clone(), self.shutdown.clone());
-        let parts = tail::follow(segment, filter, request.after_sequence, shutdown);
+        let (store, shutdown) = (self.store.clone(), self.shutdown.clone());
+        let parts = tail::follow(store, filter, request.after_sequence, shutdown);
         let answers = parts.map(|part| {
             let part = part?;
             Ok(proto::TailResponse {
@@ -150,19 +154,35 @@ impl Log for LogApi {
         Ok(Response::new(proto::GetTraceResponse {
             entries: found.entries.into_iter().map(Into::into).collect(),
             truncated: found.more,
+            ..Default::default()
         }))
+    }
+
+    async fn list_traces(
+        &self,
+        _: Request<proto::ListTracesRequest>,
+    ) -> Result<Response<proto::ListTracesResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<proto::GetStatusRequest>,
+    ) -> Result<Response<proto::GetStatusResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 }
 
-/// Reads a batch, received now, and whether it is to be synced.
-fn decode(entries: Vec<proto::Entry>, durability: i32) -> Result<(Batch, bool), InvalidField> {
+/// Reads a batch, received now, and how durable it is to be.
+fn decode(entries: Vec<proto::Entry>, durability: i32) -> Result<(Batch, Durability), InvalidField> {
     let refused = |_| InvalidField::new("durability", "must be one of the values of `Durability`");
-    let synced = match proto::Durability::try_from(durability).map_err(refused)? {
-        proto::Durability::Unspecified | proto::Durability::Synced => true,
-        proto::Durability::Received | proto::Durability::Written => false,
+    let durability = match proto::Durability::try_from(durability).map_err(refused)? {
+        proto::Durability::Unspecified | proto::Durability::Synced => Durability::Synced,
+        proto::Durability::Written => Durability::Written,
+        proto::Durability::Received => Durability::Received,
     };
     let entries = batch(entries, Time::from(SystemTime::now()))?;
-    Ok((Batch::encode(&entries), synced))
+    Ok((Batch::encode(&entries), durability))
 }
 
 fn filter(message: Option<proto::Filter>) -> Result<Filter, InvalidField> {

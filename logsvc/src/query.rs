@@ -14,7 +14,7 @@ pub use self::filter::Filter;
 use crate::{
     entry::Entry,
     error::Error,
-    segment::{Block, Segment, entries},
+    store::{Block, Store, entries},
 };
 
 /// How many blocks are read before the caller is looked after: about 16 MiB, a few hundredths of a second.
@@ -100,9 +100,9 @@ impl Scan {
     ///
     /// # Errors
     /// [`Error::Read`].
-    pub async fn finish(mut self, segment: &Arc<Segment>) -> Result<Found, Error> {
+    pub async fn finish(mut self, store: &Arc<Store>) -> Result<Found, Error> {
         while !self.is_done() {
-            self = self.step(segment).await?;
+            self = self.step(store).await?;
         }
         Ok(self.found())
     }
@@ -111,11 +111,11 @@ impl Scan {
     ///
     /// # Errors
     /// [`Error::Read`].
-    pub async fn step(mut self, segment: &Arc<Segment>) -> Result<Self, Error> {
-        let segment = segment.clone();
+    pub async fn step(mut self, store: &Arc<Store>) -> Result<Self, Error> {
+        let store = store.clone();
         let step = tokio::task::spawn_blocking(move || {
             for _ in 0..STEP_BLOCKS {
-                self.next_block(&segment)?;
+                self.next_block(&store)?;
             }
             Ok(self)
         });
@@ -138,21 +138,19 @@ impl Scan {
         self.is_full || self.first > self.last
     }
 
-    fn next_block(&mut self, segment: &Segment) -> io::Result<()> {
+    fn next_block(&mut self, store: &Store) -> io::Result<()> {
         if self.is_done() {
             return Ok(());
         }
         let block = match self.order {
-            Order::OldestFirst => segment.block_from(self.first),
-            Order::NewestFirst => segment.block_up_to(self.last),
+            Order::OldestFirst => store.block_from(self.first, &self.filter.wanted)?,
+            Order::NewestFirst => store.block_up_to(self.last, &self.filter.wanted)?,
         };
         let Some(block) = block else {
             self.leave(self.first, self.last);
             return Ok(());
         };
-        if self.filter.may_be_within(&block) {
-            self.look_through(&block, &segment.read(&block)?);
-        }
+        self.look_through(&block, &store.read(&block)?);
         if !self.is_full {
             self.leave(block.first(), block.last);
         }

@@ -1,11 +1,9 @@
 //! Log as a service.
 
-use homeroom::{
-    Service, config::StoringConfig, proto::log::v1::log_server::LogServer, server::ServeError, shutdown::Shutdown,
-};
+use homeroom::{Service, proto::log::v1::log_server::LogServer, server::ServeError, shutdown::Shutdown};
 use tokio::net::TcpListener;
 
-use crate::{error::Error, grpc::LogApi};
+use crate::{config::LogConfig, error::Error, grpc::LogApi};
 
 /// Why Log could not run.
 #[derive(Debug, thiserror::Error)]
@@ -22,10 +20,10 @@ pub enum RunError {
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn run(config: StoringConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), RunError> {
-    let log = LogApi::open(&config.data_dir, shutdown.clone()).await?;
+pub async fn run(config: LogConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), RunError> {
+    let log = LogApi::open(&config.storing.data_dir, &config.settings.store, shutdown.clone()).await?;
     let service = Service::new("log").add_service(LogServer::new(log.clone()));
-    let served = service.run(&config.service, listener, shutdown).await;
+    let served = service.run(&config.storing.service, listener, shutdown).await;
     log.close().await;
     Ok(served?)
 }

@@ -10,7 +10,7 @@ use crate::{
     entry::Entry,
     error::Error,
     query::{Filter, Limit, Order, Scan},
-    segment::Segment,
+    store::Store,
 };
 
 /// A part of what is followed.
@@ -23,7 +23,7 @@ pub struct Part {
 }
 
 struct Tail {
-    segment: Arc<Segment>,
+    store: Arc<Store>,
     visible: watch::Receiver<u64>,
     filter: Arc<Filter>,
     shutdown: Shutdown,
@@ -36,17 +36,17 @@ struct Tail {
 ///
 /// The first part comes at once, without entries, and tells where it starts; after it there is one for every few blocks
 /// looked through, with entries or without. Nothing is read ahead: a slow reader finds everything in the file later.
-/// Ends with [`Error::Draining`] when `shutdown` is cancelled or the segment is closed, and with [`Error::Read`].
+/// Ends with [`Error::Draining`] when `shutdown` is cancelled or the store is closed, and with [`Error::Read`].
 pub fn follow(
-    segment: Arc<Segment>,
+    store: Arc<Store>,
     filter: Filter,
     after: Option<u64>,
     shutdown: Shutdown,
 ) -> impl Stream<Item = Result<Part, Error>> {
-    let visible = segment.visible();
+    let visible = store.visible();
     let tail = Tail {
         after: after.unwrap_or_else(|| *visible.borrow()),
-        segment,
+        store,
         visible,
         filter: Arc::new(filter),
         shutdown,
@@ -75,7 +75,7 @@ impl Tail {
             Some(self.after),
             visible,
         );
-        let found = scan.step(&self.segment).await?.found();
+        let found = scan.step(&self.store).await?.found();
         self.after = found.after;
         Ok(self.part(found.entries))
     }

@@ -1,9 +1,9 @@
 //! The registry's flags, and what they mean.
 
-use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use homeroom::{
-    config::{Config, ConfigErrors, StoringArgs, StoringConfig, duration},
+    config::{Config, ConfigErrors, StoringArgs, StoringConfig, duration, number},
     model::Registration,
 };
 use ipnet::IpNet;
@@ -325,17 +325,6 @@ fn network(text: &str) -> Result<IpNet, String> {
     let single = || text.parse::<IpAddr>().map(IpNet::from).ok();
     let network = text.parse().ok().or_else(single);
     network.ok_or_else(|| "must be a network or an address, such as 10.0.0.0/8".to_owned())
-}
-
-/// Reads a number within bounds.
-fn number<T>(bounds: RangeInclusive<T>) -> impl Fn(&str) -> Result<T, String>
-where
-    T: std::str::FromStr + PartialOrd + Display,
-{
-    move |text| match text.parse() {
-        Ok(number) if bounds.contains(&number) => Ok(number),
-        _ => Err(format!("must be {} to {}", bounds.start(), bounds.end())),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The tracing layer: an event becomes an entry in the queue. Never waits, never writes anywhere itself.
 
-use std::{collections::HashMap, fmt, time::SystemTime};
+use std::{collections::BTreeMap, fmt, time::SystemTime};
 
 use tracing::{
     Event, Level, Subscriber,
@@ -47,7 +47,7 @@ impl<S: Subscriber> Layer<S> for Queueing {
             attributes: fields.attributes,
             trace_id: context.trace.map(|trace| trace.trace_id()).unwrap_or_default(),
             span_id: context.trace.map(|trace| trace.span_id()).unwrap_or_default(),
-            sequence: 0,
+            ..Entry::default()
         });
     }
 }
@@ -65,7 +65,7 @@ fn severity(level: Level) -> Severity {
 #[derive(Default)]
 struct Fields {
     message: String,
-    attributes: HashMap<String, String>,
+    attributes: BTreeMap<String, String>,
 }
 
 impl Fields {

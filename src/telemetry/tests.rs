@@ -16,8 +16,9 @@ use super::{
 use crate::{
     balance::Channel,
     proto::log::v1::{
-        Durability, Entry, GetTraceRequest, GetTraceResponse, IngestRequest, IngestResponse, QueryRequest,
-        QueryResponse, Severity, TailRequest, TailResponse, WriteRequest, WriteResponse,
+        Durability, Entry, GetStatusRequest, GetStatusResponse, GetTraceRequest, GetTraceResponse, IngestRequest,
+        IngestResponse, ListTracesRequest, ListTracesResponse, QueryRequest, QueryResponse, Severity, TailRequest,
+        TailResponse, WriteRequest, WriteResponse,
         log_server::{Log, LogServer},
     },
     testing::{Calls, Method, Port, Server, soon},
@@ -60,6 +61,14 @@ impl Log for ScriptedLog {
     }
 
     async fn get_trace(&self, _: Request<GetTraceRequest>) -> Result<Response<GetTraceResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_traces(&self, _: Request<ListTracesRequest>) -> Result<Response<ListTracesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 }

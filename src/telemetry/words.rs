@@ -9,9 +9,8 @@ pub fn severity(entry: &Entry) -> &'static str {
 
 /// Who said what: the service, the message, the attributes by name, the trace.
 pub fn content(entry: &Entry) -> String {
-    let mut attributes: Vec<_> = entry.attributes.iter().filter(|(key, _)| *key != "target").collect();
-    attributes.sort();
-    let attributes = attributes.iter().map(|(key, value)| format!(" {key}={value}"));
+    let attributes = entry.attributes.iter().filter(|(key, _)| *key != "target");
+    let attributes = attributes.map(|(key, value)| format!(" {key}={value}"));
     let trace = Some(&entry.trace_id).filter(|id| !id.is_empty());
     let trace = trace.map(|id| format!(" trace={id}"));
     let details: String = attributes.chain(trace).collect();

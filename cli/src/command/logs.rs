@@ -77,6 +77,7 @@ async fn follow(
     let request = TailRequest {
         filter: Some(filter.clone()),
         after_sequence: None,
+        ..Default::default()
     };
     let mut stream = log.tail(request).await?.into_inner();
     let ended = || Failure::Server("Log ended the stream".to_owned());

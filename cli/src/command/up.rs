@@ -9,6 +9,7 @@ use homeroom::{
     shutdown::{self, Shutdown},
     telemetry::{self, Origin},
 };
+use logsvc::LogConfig;
 use registry::RegistryConfig;
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -57,7 +58,11 @@ pub async fn run(up: &Up, output: &Output) -> Result<(), Failure> {
         },
     };
     let mut registry = Running::start("registry", |stop| registry::run(registry_config, registry, stop));
-    let mut log = Running::start("log", |stop| logsvc::run(storing(log_at, "log"), log, stop));
+    let log_config = LogConfig {
+        storing: storing(log_at, "log"),
+        settings: logsvc::Settings::default(),
+    };
+    let mut log = Running::start("log", |stop| logsvc::run(log_config, log, stop));
     let mut grades = Running::start("grades", |stop| grades::run(storing(grades_at, "grades"), grades, stop));
 
     let grades_name = "grades".parse().expect("it is a service name");

@@ -70,6 +70,7 @@ async fn what_a_call_causes_is_found_by_the_callers_trace() {
     let tail = TailRequest {
         filter: Some(filter),
         after_sequence: Some(0),
+        ..Default::default()
     };
     let mut entries = log.tail(tail).await.expect("the stream opens").into_inner();
     let grade = Grade {

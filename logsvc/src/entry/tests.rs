@@ -124,7 +124,7 @@ fn a_line_is_what_people_read() {
     let text = String::from_utf8(line(&entry)).expect("text");
     let id = "a".repeat(32);
     let expected = format!(
-        r#"{{"seq":12,"time":"0001-01-01T00:00:00Z","severity":"INFO","message":"hello","attributes":{{"a":"1","b":"2"}},"trace_id":"{id}"}}"#
+        r#"{{"seq":12,"time":"0001-01-01T00:00:00Z","severity":"INFO","trace_id":"{id}","message":"hello","attributes":{{"a":"1","b":"2"}}}}"#
     );
     assert_eq!(text, expected + "\n");
 }
@@ -195,7 +195,7 @@ prop_compose! {
             attributes: attributes.into_iter().filter(|(key, _)| !key.is_empty()).collect(),
             trace_id: trace_id.unwrap_or_default(),
             span_id: span_id.unwrap_or_default(),
-            sequence: 0,
+            ..Default::default()
         };
         Entry { sequence, ..Entry::parse(message, NOW).expect("within the limits") }
     }

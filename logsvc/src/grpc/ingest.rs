@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::decode;
-use crate::segment::{Fate, Segment, Written};
+use crate::store::{Fate, Store, Written};
 
 /// How many batches of a stream wait for their acknowledgement; the client's next ones wait in the transport.
 const UNACKNOWLEDGED_MAX: usize = 64;
@@ -21,12 +21,12 @@ type Queued = Result<(u64, Written), Status>;
 ///
 /// Dropping it stops the reading; what is queued is still written.
 pub(super) fn acknowledge(
-    segment: Arc<Segment>,
+    store: Arc<Store>,
     shutdown: Shutdown,
     requests: impl Stream<Item = Result<proto::IngestRequest, Status>> + Send + Unpin + 'static,
 ) -> impl Stream<Item = Result<proto::IngestResponse, Status>> + Send {
     let (queued, unacknowledged) = mpsc::channel(UNACKNOWLEDGED_MAX);
-    let reader = AbortOnDropHandle::new(tokio::spawn(read(segment, shutdown, requests, queued)));
+    let reader = AbortOnDropHandle::new(tokio::spawn(read(store, shutdown, requests, queued)));
     stream::unfold(Some((unacknowledged, reader)), |state| async {
         let (mut unacknowledged, reader) = state?;
         match written(unacknowledged.recv().await?).await {
@@ -39,12 +39,16 @@ pub(super) fn acknowledge(
 async fn written(queued: Queued) -> Result<proto::IngestResponse, Status> {
     let (batch, written) = queued?;
     let last_sequence = written.wait().await?;
-    Ok(proto::IngestResponse { batch, last_sequence })
+    Ok(proto::IngestResponse {
+        batch,
+        last_sequence,
+        ..Default::default()
+    })
 }
 
 /// Queues what comes until the stream, the service or its first error ends it.
 async fn read(
-    segment: Arc<Segment>,
+    store: Arc<Store>,
     shutdown: Shutdown,
     mut requests: impl Stream<Item = Result<proto::IngestRequest, Status>> + Unpin,
     queued: mpsc::Sender<Queued>,
@@ -60,7 +64,7 @@ async fn read(
             },
         };
         let answer = match request {
-            Ok(request) => queue(&segment, &fate, &mut previous, request).await,
+            Ok(request) => queue(&store, &fate, &mut previous, request).await,
             Err(status) => Err(status),
         };
         let is_over = answer.is_err();
@@ -70,11 +74,11 @@ async fn read(
     }
 }
 
-async fn queue(segment: &Segment, fate: &Fate, previous: &mut Option<u64>, request: proto::IngestRequest) -> Queued {
+async fn queue(store: &Store, fate: &Fate, previous: &mut Option<u64>, request: proto::IngestRequest) -> Queued {
     if previous.is_some_and(|previous| request.batch <= previous) {
         return Err(InvalidField::new("batch", "must be above that of the batch before").into());
     }
     *previous = Some(request.batch);
-    let (batch, synced) = decode(request.entries, request.durability)?;
-    Ok((request.batch, segment.append(batch, synced, fate).await?))
+    let (batch, durability) = decode(request.entries, request.durability)?;
+    Ok((request.batch, store.append(batch, durability, fate).await?))
 }

@@ -9,7 +9,7 @@ use super::*;
 
 async fn api() -> (tempfile::TempDir, LogApi) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let api = LogApi::open(directory.path(), Shutdown::new()).await;
+    let api = LogApi::open(directory.path(), &StoreSettings::default(), Shutdown::new()).await;
     (directory, api.expect("an open log"))
 }
 
@@ -75,10 +75,10 @@ async fn a_log_opened_again_has_everything() {
     let refused = write(&api, vec![entry("b")]).await.expect_err("it is closed");
     assert_eq!(reason(&refused).as_deref(), Some("DRAINING"));
     assert!(query(&api, proto::QueryRequest::default()).await.is_ok(), "reads go on");
-    let second = LogApi::open(directory.path(), Shutdown::new()).await;
+    let second = LogApi::open(directory.path(), &StoreSettings::default(), Shutdown::new()).await;
     assert!(matches!(second, Err(Error::InUse(_))));
     drop(api);
-    let api = LogApi::open(directory.path(), Shutdown::new())
+    let api = LogApi::open(directory.path(), &StoreSettings::default(), Shutdown::new())
         .await
         .expect("an open log");
     assert_eq!(write(&api, vec![entry("b")]).await.expect("written"), 2);
@@ -131,6 +131,7 @@ async fn what_is_not_valid_is_named_and_nothing_is_written() {
     let tail = proto::TailRequest {
         filter: filter(),
         after_sequence: None,
+        ..Default::default()
     };
     assert_eq!(
         invalid(api.tail(Request::new(tail)).await.map(|_| ())),
@@ -273,7 +274,7 @@ impl Stream {
     fn open(api: &LogApi) -> Self {
         let (requests, received) = mpsc::channel(200);
         let received = ReceiverStream::new(received);
-        let answers = ingest::acknowledge(api.segment.clone(), api.shutdown.clone(), received);
+        let answers = ingest::acknowledge(api.store.clone(), api.shutdown.clone(), received);
         Self {
             requests,
             answers: answers.boxed(),

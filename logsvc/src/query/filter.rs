@@ -6,23 +6,19 @@ use homeroom::{model::InvalidField, proto::log::v1 as proto};
 
 use crate::{
     entry::{Entry, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Severity, Time, TraceId, text},
-    segment::Block,
+    store::{Kind, Wanted},
 };
 
 /// Each entry is looked up among them, and a request stays small; a mesh with more services is looked at as a whole.
 pub(super) const SERVICES_MAX: usize = 100;
 
-/// What to look for: entries that match every part that is given.
+/// What to look for: entries that match every part that is given. A filter has one form, however it was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    start: Option<Time>,
-    end: Option<Time>,
-    /// Any of these; all when it is empty. In order, so that a filter has one form however it was written.
-    services: BTreeSet<String>,
+    /// What the store can look for by itself.
+    pub(super) wanted: Wanted,
     instance: String,
-    min_severity: Option<Severity>,
     text: String,
-    trace_id: Option<TraceId>,
 }
 
 impl TryFrom<proto::Filter> for Filter {
@@ -35,50 +31,59 @@ impl TryFrom<proto::Filter> for Filter {
         if start.zip(end).is_some_and(|(start, end)| end < start) {
             return Err(InvalidField::new("end_time", "must not be before `start_time`"));
         }
-        Ok(Self {
+        let wanted = Wanted {
             start,
             end,
             services: services(message.services)?,
-            instance: text("instance", message.instance, 0, NAME_BYTES_MAX)?,
             min_severity: Severity::parse("min_severity", message.min_severity)?,
-            text: text("text", message.text, 0, MESSAGE_BYTES_MAX)?,
+            kind: kind("kind", message.kind)?,
             trace_id: TraceId::parse_optional("trace_id", &message.trace_id)?,
+        };
+        Ok(Self {
+            wanted,
+            instance: text("instance", message.instance, 0, NAME_BYTES_MAX)?,
+            text: text("text", message.text, 0, MESSAGE_BYTES_MAX)?,
         })
     }
 }
 
 impl Filter {
-    /// Looks for the entries of a trace.
+    /// Looks for the entries of a trace, spans and log records.
     pub fn trace(id: TraceId) -> Self {
-        Self {
+        let wanted = Wanted {
+            kind: Kind::Any,
             trace_id: Some(id),
+            ..Wanted::default()
+        };
+        Self {
+            wanted,
             ..Self::default()
         }
     }
 
     /// Whether an entry is what is looked for.
     pub fn matches(&self, entry: &Entry) -> bool {
-        self.start.is_none_or(|start| entry.time >= start)
-            && self.end.is_none_or(|end| entry.time < end)
-            && (self.services.is_empty() || self.services.contains(&entry.service))
+        self.wanted.matches(entry)
             && (self.instance.is_empty() || entry.instance == self.instance)
-            && self.min_severity.is_none_or(|least| entry.severity >= least)
-            && (self.trace_id.is_none() || entry.trace_id == self.trace_id)
             && entry.message.contains(&self.text)
-    }
-
-    /// Whether a block may hold what is looked for, by its times.
-    pub(super) fn may_be_within(&self, block: &Block) -> bool {
-        self.start.is_none_or(|start| block.latest >= start) && self.end.is_none_or(|end| block.earliest < end)
     }
 
     /// Whether the text of a block may hold it. A trace is in few blocks, and its id is never escaped.
     pub(super) fn may_be_in(&self, text: &[u8]) -> bool {
-        match (&self.trace_id, std::str::from_utf8(text)) {
+        match (&self.wanted.trace_id, std::str::from_utf8(text)) {
             (Some(id), Ok(text)) => text.contains(id.as_str()),
             _ => true,
         }
     }
+}
+
+fn kind(field: &str, number: i32) -> Result<Kind, InvalidField> {
+    let refused = |_| InvalidField::new(field, "must be one of the values of `EntryKind`");
+    Ok(match proto::EntryKind::try_from(number).map_err(refused)? {
+        proto::EntryKind::Unspecified | proto::EntryKind::Log => Kind::Log,
+        proto::EntryKind::Span => Kind::Span,
+        proto::EntryKind::Any => Kind::Any,
+    })
 }
 
 fn services(names: Vec<String>) -> Result<BTreeSet<String>, InvalidField> {

@@ -2,8 +2,9 @@ use proptest::prelude::*;
 
 use super::{filter::SERVICES_MAX, *};
 use crate::{
+    config::StoreSettings,
     entry::{self, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Time, tests::entry},
-    segment::{Batch, Fate},
+    store::{Batch, Durability, Fate},
 };
 
 fn time(seconds: i64) -> prost_types::Timestamp {
@@ -27,23 +28,25 @@ fn sample(n: u64) -> Entry {
     Entry::parse(message, Time::MIN).expect("a valid entry")
 }
 
-async fn segment(entries: &[Entry]) -> (tempfile::TempDir, Arc<Segment>) {
+async fn store(entries: &[Entry]) -> (tempfile::TempDir, Arc<Store>) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let segment = Segment::open(directory.path()).expect("an open segment");
+    let store = Store::open(directory.path(), &StoreSettings::default()).expect("an open store");
     for entries in entries.chunks(entry::ENTRIES_MAX) {
-        let written = segment.append(Batch::encode(entries), false, &Fate::default()).await;
+        let written = store
+            .append(Batch::encode(entries), Durability::Written, &Fate::default())
+            .await;
         written.expect("queued").wait().await.expect("written");
     }
-    (directory, Arc::new(segment))
+    (directory, Arc::new(store))
 }
 
 /// All pages, joined.
-async fn pages(segment: &Arc<Segment>, filter: &Arc<Filter>, order: Order, limit: Limit) -> Vec<u64> {
+async fn pages(store: &Arc<Store>, filter: &Arc<Filter>, order: Order, limit: Limit) -> Vec<u64> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let visible = *segment.visible().borrow();
+        let visible = *store.visible().borrow();
         let scan = Scan::new(filter.clone(), order, limit, after, visible);
-        let found = scan.finish(segment).await.expect("readable");
+        let found = scan.finish(store).await.expect("readable");
         assert!(found.entries.len() <= limit.entries);
         assert!(
             !found.entries.is_empty() || !found.more,
@@ -131,7 +134,7 @@ fn filters() -> Vec<proto::Filter> {
 #[tokio::test]
 async fn each_filter_finds_in_both_orders_what_a_look_at_every_entry_does() {
     let entries: Vec<_> = (1..=3000).map(sample).collect();
-    let (_directory, segment) = segment(&entries).await;
+    let (_directory, store) = store(&entries).await;
     for message in filters() {
         let filter = Arc::new(Filter::try_from(message).expect("a valid filter"));
         let mut expected: Vec<u64> = (1..)
@@ -145,7 +148,7 @@ async fn each_filter_finds_in_both_orders_what_a_look_at_every_entry_does() {
                     ..Limit::PAGE
                 };
                 assert_eq!(
-                    pages(&segment, &filter, order, limit).await,
+                    pages(&store, &filter, order, limit).await,
                     expected,
                     "{filter:?} {order:?}"
                 );
@@ -157,7 +160,7 @@ async fn each_filter_finds_in_both_orders_what_a_look_at_every_entry_does() {
 
 #[tokio::test]
 async fn a_page_ends_at_its_bytes_but_has_an_entry() {
-    let (_directory, segment) = segment(&vec![entry(&"x".repeat(1000)); 10]).await;
+    let (_directory, store) = store(&vec![entry(&"x".repeat(1000)); 10]).await;
     let filter = Arc::new(Filter::default());
     for size_bytes in [1, 2500] {
         let limit = Limit {
@@ -165,10 +168,10 @@ async fn a_page_ends_at_its_bytes_but_has_an_entry() {
             size_bytes,
         };
         let found = Scan::new(filter.clone(), Order::NewestFirst, limit, None, 10);
-        let found = found.finish(&segment).await.expect("readable");
+        let found = found.finish(&store).await.expect("readable");
         assert_eq!((found.entries.len(), found.more), (1 + size_bytes / 2500, true));
         assert_eq!(
-            pages(&segment, &filter, Order::OldestFirst, limit).await,
+            pages(&store, &filter, Order::OldestFirst, limit).await,
             (1..=10).collect::<Vec<_>>()
         );
     }
@@ -179,25 +182,25 @@ async fn a_scan_goes_through_more_blocks_than_a_step_has() {
     let blocks = STEP_BLOCKS + 2;
     let mut entries = vec![entry(&"x".repeat(300 * 1024)); blocks];
     entries[blocks - 1].message = "needle".to_owned();
-    let (_directory, segment) = segment(&entries).await;
+    let (_directory, store) = store(&entries).await;
     let message = proto::Filter {
         text: "needle".to_owned(),
         ..Default::default()
     };
     let filter = Arc::new(Filter::try_from(message).expect("a valid filter"));
-    let found = pages(&segment, &filter, Order::OldestFirst, Limit::PAGE).await;
+    let found = pages(&store, &filter, Order::OldestFirst, Limit::PAGE).await;
     assert_eq!(found, [blocks as u64]);
     let scan = Scan::new(filter, Order::OldestFirst, Limit::PAGE, None, blocks as u64);
-    let found = scan.step(&segment).await.expect("readable").found();
+    let found = scan.step(&store).await.expect("readable").found();
     assert_eq!((found.after, found.more), (STEP_BLOCKS as u64, false));
 }
 
 #[tokio::test]
 async fn nothing_beyond_what_was_visible_is_found() {
-    let (_directory, segment) = segment(&(1..=10).map(sample).collect::<Vec<_>>()).await;
+    let (_directory, store) = store(&(1..=10).map(sample).collect::<Vec<_>>()).await;
     for order in [Order::OldestFirst, Order::NewestFirst] {
         let scan = Scan::new(Arc::new(Filter::default()), order, Limit::PAGE, None, 6);
-        let found = scan.finish(&segment).await.expect("readable");
+        let found = scan.finish(&store).await.expect("readable");
         assert_eq!((found.entries.len(), found.more), (6, false));
     }
 }
@@ -333,11 +336,11 @@ proptest! {
             (1..).zip(&entries).filter_map(|(n, entry)| filter.matches(entry).then_some(n)).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
-            let (_directory, segment) = segment(&entries).await;
+            let (_directory, store) = store(&entries).await;
             let limit = Limit { entries: size, ..Limit::PAGE };
-            assert_eq!(pages(&segment, &filter, Order::OldestFirst, limit).await, expected);
+            assert_eq!(pages(&store, &filter, Order::OldestFirst, limit).await, expected);
             expected.reverse();
-            assert_eq!(pages(&segment, &filter, Order::NewestFirst, limit).await, expected);
+            assert_eq!(pages(&store, &filter, Order::NewestFirst, limit).await, expected);
         });
     }
 }

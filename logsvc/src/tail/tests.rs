@@ -5,24 +5,27 @@ use homeroom::proto::log::v1 as proto;
 
 use super::*;
 use crate::{
+    config::StoreSettings,
     entry::tests::entry,
-    segment::{Batch, Fate},
+    store::{Batch, Durability, Fate},
 };
 
-fn segment() -> (tempfile::TempDir, Arc<Segment>) {
+fn store() -> (tempfile::TempDir, Arc<Store>) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let segment = Segment::open(directory.path()).expect("an open segment");
-    (directory, Arc::new(segment))
+    let store = Store::open(directory.path(), &StoreSettings::default()).expect("an open store");
+    (directory, Arc::new(store))
 }
 
-async fn write(segment: &Segment, messages: &[&str]) {
+async fn write(store: &Store, messages: &[&str]) {
     let entries: Vec<_> = messages.iter().map(|message| entry(message)).collect();
-    let written = segment.append(Batch::encode(&entries), false, &Fate::default()).await;
+    let written = store
+        .append(Batch::encode(&entries), Durability::Written, &Fate::default())
+        .await;
     written.expect("queued").wait().await.expect("written");
 }
 
 fn tail(
-    segment: &Arc<Segment>,
+    store: &Arc<Store>,
     text: &str,
     after: Option<u64>,
 ) -> std::pin::Pin<Box<dyn Stream<Item = Result<Part, Error>>>> {
@@ -31,7 +34,7 @@ fn tail(
         ..Default::default()
     };
     let filter = Filter::try_from(message).expect("a valid filter");
-    follow(segment.clone(), filter, after, Shutdown::new()).boxed_local()
+    follow(store.clone(), filter, after, Shutdown::new()).boxed_local()
 }
 
 async fn next(tail: &mut (impl Stream<Item = Result<Part, Error>> + Unpin)) -> (Vec<String>, u64) {
@@ -46,12 +49,12 @@ fn part(messages: &[&str], sequence: u64) -> (Vec<String>, u64) {
 
 #[tokio::test]
 async fn it_starts_at_the_end_or_where_asked() {
-    let (_directory, segment) = segment();
-    write(&segment, &["a", "b", "c"]).await;
+    let (_directory, store) = store();
+    write(&store, &["a", "b", "c"]).await;
     let (mut end, mut all, mut some) = (
-        tail(&segment, "", None),
-        tail(&segment, "", Some(0)),
-        tail(&segment, "", Some(2)),
+        tail(&store, "", None),
+        tail(&store, "", Some(0)),
+        tail(&store, "", Some(2)),
     );
     assert_eq!(next(&mut end).await, part(&[], 3));
     assert_eq!(next(&mut all).await, part(&[], 0));
@@ -59,7 +62,7 @@ async fn it_starts_at_the_end_or_where_asked() {
     assert_eq!(next(&mut some).await, part(&[], 2));
     assert_eq!(next(&mut some).await, part(&["c"], 3));
     assert!(end.next().now_or_never().is_none(), "nothing is new yet");
-    write(&segment, &["d"]).await;
+    write(&store, &["d"]).await;
     for tail in [&mut end, &mut all, &mut some] {
         assert_eq!(next(tail).await, part(&["d"], 4));
     }
@@ -67,35 +70,35 @@ async fn it_starts_at_the_end_or_where_asked() {
 
 #[tokio::test]
 async fn it_tells_where_it_is_though_nothing_matches() {
-    let (_directory, segment) = segment();
-    let mut tail = tail(&segment, "needle", None);
+    let (_directory, store) = store();
+    let mut tail = tail(&store, "needle", None);
     assert_eq!(next(&mut tail).await, part(&[], 0));
-    write(&segment, &["a", "b"]).await;
+    write(&store, &["a", "b"]).await;
     assert_eq!(next(&mut tail).await, part(&[], 2));
-    write(&segment, &["c", "a needle", "d"]).await;
+    write(&store, &["c", "a needle", "d"]).await;
     assert_eq!(next(&mut tail).await, part(&["a needle"], 5));
 }
 
 #[tokio::test]
 async fn a_number_not_reached_yet_is_waited_for() {
-    let (_directory, segment) = segment();
-    let mut tail = tail(&segment, "", Some(2));
+    let (_directory, store) = store();
+    let mut tail = tail(&store, "", Some(2));
     assert_eq!(next(&mut tail).await, part(&[], 2));
-    write(&segment, &["a", "b"]).await;
+    write(&store, &["a", "b"]).await;
     assert!(tail.next().now_or_never().is_none(), "only what is later is sent");
-    write(&segment, &["c"]).await;
+    write(&store, &["c"]).await;
     assert_eq!(next(&mut tail).await, part(&["c"], 3));
-    let mut last = super::tests::tail(&segment, "", Some(u64::MAX));
+    let mut last = super::tests::tail(&store, "", Some(u64::MAX));
     assert_eq!(next(&mut last).await, part(&[], u64::MAX));
 }
 
 #[tokio::test]
 async fn it_ends_when_the_service_drains_or_the_segment_is_closed() {
-    let (_directory, segment) = segment();
-    write(&segment, &["a"]).await;
+    let (_directory, store) = store();
+    write(&store, &["a"]).await;
     let shutdown = Shutdown::new();
-    let mut drained = pin!(follow(segment.clone(), Filter::default(), Some(0), shutdown.clone()));
-    let mut closed = tail(&segment, "", None);
+    let mut drained = pin!(follow(store.clone(), Filter::default(), Some(0), shutdown.clone()));
+    let mut closed = tail(&store, "", None);
     for _ in 0..2 {
         assert!(drained.next().await.is_some_and(|part| part.is_ok()));
     }
@@ -103,7 +106,7 @@ async fn it_ends_when_the_service_drains_or_the_segment_is_closed() {
     assert!(matches!(drained.next().await, Some(Err(Error::Draining))));
     assert!(drained.next().await.is_none());
     next(&mut closed).await;
-    segment.close();
+    store.close();
     assert!(matches!(closed.next().await, Some(Err(Error::Draining))));
 }
 
@@ -112,20 +115,20 @@ async fn a_tail_that_resumes_again_and_again_gets_everything_once_while_writers_
     const WRITERS: usize = 4;
     const BATCHES: usize = 60;
     const BATCH: usize = 40;
-    let (_directory, segment) = segment();
+    let (_directory, store) = store();
     let mut writers = tokio::task::JoinSet::new();
     for _ in 0..WRITERS {
-        let segment = segment.clone();
+        let store = store.clone();
         writers.spawn(async move {
             for _ in 0..BATCHES {
-                write(&segment, &["m"; BATCH]).await;
+                write(&store, &["m"; BATCH]).await;
             }
         });
     }
     let (total, mut all, mut after) = ((WRITERS * BATCHES * BATCH) as u64, Vec::new(), 0);
     while after < total {
         // Each connection is dropped after some parts; the caller goes on from the last number it has.
-        let mut tail = pin!(follow(segment.clone(), Filter::default(), Some(after), Shutdown::new()).take(3));
+        let mut tail = pin!(follow(store.clone(), Filter::default(), Some(after), Shutdown::new()).take(3));
         while after < total
             && let Some(part) = tail.next().await
         {

@@ -47,7 +47,7 @@ impl Disk for Faulty {
 }
 
 struct Broken {
-    segment: Segment,
+    store: Store,
     faults: Arc<Mutex<Faults>>,
 }
 
@@ -55,9 +55,9 @@ impl Broken {
     fn open(directory: &Path) -> Self {
         let faults = Arc::new(Mutex::new(Faults::default()));
         let own = faults.clone();
-        let segment = Segment::open_with(directory, |file| Box::new(Faulty { file, faults: own }));
+        let store = Store::open_with(directory, |file| Box::new(Faulty { file, faults: own }));
         Self {
-            segment: segment.expect("an open segment"),
+            store: store.expect("an open store"),
             faults,
         }
     }
@@ -75,28 +75,36 @@ fn path(directory: &tempfile::TempDir) -> PathBuf {
     directory.path().join("log-00000000000000000001.jsonl")
 }
 
-fn open(directory: &tempfile::TempDir) -> Segment {
-    Segment::open(directory.path()).expect("an open segment")
+fn open(directory: &tempfile::TempDir) -> Store {
+    Store::open(directory.path(), &StoreSettings::default()).expect("an open store")
 }
 
-async fn write_as(segment: &Segment, messages: &[&str], synced: bool, fate: &Fate) -> Result<u64, Error> {
+async fn write_as(store: &Store, messages: &[&str], synced: bool, fate: &Fate) -> Result<u64, Error> {
     let entries: Vec<_> = messages.iter().map(|message| entry(message)).collect();
-    segment
-        .append(Batch::encode(&entries), synced, fate)
+    store
+        .append(
+            Batch::encode(&entries),
+            if synced {
+                Durability::Synced
+            } else {
+                Durability::Written
+            },
+            fate,
+        )
         .await?
         .wait()
         .await
 }
 
-async fn write(segment: &Segment, messages: &[&str]) -> Result<u64, Error> {
-    write_as(segment, messages, true, &Fate::default()).await
+async fn write(store: &Store, messages: &[&str]) -> Result<u64, Error> {
+    write_as(store, messages, true, &Fate::default()).await
 }
 
 /// Everything that readers see, oldest first.
-fn all(segment: &Segment) -> Vec<(u64, String)> {
+fn all(store: &Store) -> Vec<(u64, String)> {
     let (mut all, mut first) = (Vec::new(), 1);
-    while let Some(block) = segment.block_from(first) {
-        let text = segment.read(&block).expect("readable");
+    while let Some(block) = store.block_from(first, &Wanted::default()).expect("readable") {
+        let text = store.read(&block).expect("readable");
         all.extend(entries(&block, &text, 1, u64::MAX).map(|(entry, _)| (entry.sequence, entry.message)));
         first = block.last + 1;
     }
@@ -113,21 +121,21 @@ fn numbered(messages: &[(u64, &str)]) -> Vec<(u64, String)> {
 #[tokio::test]
 async fn opening_again_keeps_all_and_continues_the_sequence() {
     let directory = directory();
-    let segment = open(&directory);
-    assert_eq!(*segment.visible().borrow(), 0);
-    assert_eq!(write(&segment, &["a", "b"]).await.expect("written"), 2);
-    drop(segment);
-    let segment = open(&directory);
-    assert_eq!(*segment.visible().borrow(), 2);
-    assert_eq!(write(&segment, &["c"]).await.expect("written"), 3);
-    assert_eq!(all(&segment), numbered(&[(1, "a"), (2, "b"), (3, "c")]));
+    let store = open(&directory);
+    assert_eq!(*store.visible().borrow(), 0);
+    assert_eq!(write(&store, &["a", "b"]).await.expect("written"), 2);
+    drop(store);
+    let store = open(&directory);
+    assert_eq!(*store.visible().borrow(), 2);
+    assert_eq!(write(&store, &["c"]).await.expect("written"), 3);
+    assert_eq!(all(&store), numbered(&[(1, "a"), (2, "b"), (3, "c")]));
 }
 
 #[tokio::test]
 async fn only_the_own_user_may_read() {
     let parent = directory();
     let directory = parent.path().join("data");
-    let _segment = Segment::open(&directory).expect("an open segment");
+    let _store = Store::open(&directory, &StoreSettings::default()).expect("an open store");
     let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
     assert_eq!(mode(&directory.join("log-00000000000000000001.jsonl")), 0o600);
@@ -136,10 +144,13 @@ async fn only_the_own_user_may_read() {
 #[tokio::test]
 async fn a_directory_has_one_owner() {
     let directory = directory();
-    let segment = open(&directory);
-    assert!(matches!(Segment::open(directory.path()), Err(Error::InUse(_))));
-    drop(segment);
-    assert!(Segment::open(directory.path()).is_ok());
+    let store = open(&directory);
+    assert!(matches!(
+        Store::open(directory.path(), &StoreSettings::default()),
+        Err(Error::InUse(_))
+    ));
+    drop(store);
+    assert!(Store::open(directory.path(), &StoreSettings::default()).is_ok());
 }
 
 #[tokio::test]
@@ -148,34 +159,40 @@ async fn a_directory_of_several_files_is_refused_and_one_that_is_none_too() {
     drop(open(&directory));
     let second = directory.path().join("log-00000000000000000009.jsonl");
     fs::write(&second, "").expect("written");
-    assert!(matches!(Segment::open(directory.path()), Err(Error::Layout(_))));
-    assert!(matches!(Segment::open(&second), Err(Error::Open { .. })));
+    assert!(matches!(
+        Store::open(directory.path(), &StoreSettings::default()),
+        Err(Error::Layout(_))
+    ));
+    assert!(matches!(
+        Store::open(&second, &StoreSettings::default()),
+        Err(Error::Open { .. })
+    ));
 }
 
 #[tokio::test]
 async fn a_last_line_torn_anywhere_is_cut_off_and_nothing_before_it() {
     let directory = directory();
-    let segment = open(&directory);
-    write(&segment, &["a", "b"]).await.expect("written");
+    let store = open(&directory);
+    write(&store, &["a", "b"]).await.expect("written");
     let kept = fs::read(path(&directory)).expect("readable");
-    write(&segment, &["a \u{1b} \u{e9} message"]).await.expect("written");
-    drop(segment);
+    write(&store, &["a \u{1b} \u{e9} message"]).await.expect("written");
+    drop(store);
     let whole = fs::read(path(&directory)).expect("readable");
     for end in kept.len()..whole.len() {
         fs::write(path(&directory), &whole[..end]).expect("written");
-        let segment = open(&directory);
+        let store = open(&directory);
         assert_eq!(fs::read(path(&directory)).expect("readable"), kept, "torn at {end}");
-        assert_eq!(write(&segment, &["c"]).await.expect("written"), 3);
-        assert_eq!(all(&segment), numbered(&[(1, "a"), (2, "b"), (3, "c")]));
+        assert_eq!(write(&store, &["c"]).await.expect("written"), 3);
+        assert_eq!(all(&store), numbered(&[(1, "a"), (2, "b"), (3, "c")]));
     }
 }
 
 #[tokio::test]
 async fn a_last_line_of_garbage_is_cut_off() {
     let directory = directory();
-    let segment = open(&directory);
-    write(&segment, &["a"]).await.expect("written");
-    drop(segment);
+    let store = open(&directory);
+    write(&store, &["a"]).await.expect("written");
+    drop(store);
     let kept = fs::read(path(&directory)).expect("readable");
     for garbage in [&b"\0\0\0\0"[..], b"\0\0\n", b"\xff\xfe\n", b"{}\n", b"\n"] {
         fs::write(path(&directory), [&kept, garbage].concat()).expect("written");
@@ -187,9 +204,9 @@ async fn a_last_line_of_garbage_is_cut_off() {
 #[tokio::test]
 async fn a_damaged_line_is_left_out_but_never_deleted() {
     let directory = directory();
-    let segment = open(&directory);
-    write(&segment, &["a", "b", "c", "d"]).await.expect("written");
-    drop(segment);
+    let store = open(&directory);
+    write(&store, &["a", "b", "c", "d"]).await.expect("written");
+    drop(store);
     let whole = fs::read_to_string(path(&directory)).expect("readable");
     let lines: Vec<&str> = whole.split_inclusive('\n').collect();
     let damages = [
@@ -201,10 +218,10 @@ async fn a_damaged_line_is_left_out_but_never_deleted() {
     ];
     for damage in damages {
         fs::write(path(&directory), &damage).expect("written");
-        let segment = open(&directory);
-        assert_eq!(all(&segment), numbered(&[(1, "a"), (3, "c"), (4, "d")]), "{damage}");
+        let store = open(&directory);
+        assert_eq!(all(&store), numbered(&[(1, "a"), (3, "c"), (4, "d")]), "{damage}");
         assert_eq!(fs::read_to_string(path(&directory)).expect("readable"), damage);
-        assert_eq!(write(&segment, &["e"]).await.expect("written"), 5);
+        assert_eq!(write(&store, &["e"]).await.expect("written"), 5);
     }
     let merged = [lines[0], lines[1].trim_end(), lines[2], lines[3]].concat();
     fs::write(path(&directory), &merged).expect("written");
@@ -214,18 +231,18 @@ async fn a_damaged_line_is_left_out_but_never_deleted() {
 #[tokio::test]
 async fn a_damaged_line_before_a_torn_one_keeps_its_number() {
     let directory = directory();
-    let segment = open(&directory);
-    write(&segment, &["a", "b", "c"]).await.expect("written");
-    drop(segment);
+    let store = open(&directory);
+    write(&store, &["a", "b", "c"]).await.expect("written");
+    drop(store);
     let text = fs::read_to_string(path(&directory)).expect("readable");
     let damaged = text
         .replace("{\"seq\":2", "x\"seq\":2")
         .replace("{\"seq\":3", "x\"seq\":3");
     fs::write(path(&directory), damaged).expect("written");
-    let segment = open(&directory);
-    assert_eq!(write(&segment, &["d"]).await.expect("written"), 3);
-    assert_eq!(all(&segment), numbered(&[(1, "a"), (3, "d")]));
-    drop(segment);
+    let store = open(&directory);
+    assert_eq!(write(&store, &["d"]).await.expect("written"), 3);
+    assert_eq!(all(&store), numbered(&[(1, "a"), (3, "d")]));
+    drop(store);
     assert_eq!(all(&open(&directory)), numbered(&[(1, "a"), (3, "d")]));
 }
 
@@ -233,7 +250,7 @@ async fn a_damaged_line_before_a_torn_one_keeps_its_number() {
 async fn a_full_disk_keeps_nothing_of_the_batch_and_recovers() {
     let directory = directory();
     let broken = Broken::open(directory.path());
-    write(&broken.segment, &["a"]).await.expect("written");
+    write(&broken.store, &["a"]).await.expect("written");
     let kept = fs::read(path(&directory)).expect("readable");
     for kind in [
         io::ErrorKind::StorageFull,
@@ -244,16 +261,13 @@ async fn a_full_disk_keeps_nothing_of_the_batch_and_recovers() {
             append: Some(kind),
             ..Faults::default()
         });
-        assert!(matches!(
-            write(&broken.segment, &["b", "c"]).await,
-            Err(Error::DiskFull)
-        ));
+        assert!(matches!(write(&broken.store, &["b", "c"]).await, Err(Error::DiskFull)));
         assert_eq!(fs::read(path(&directory)).expect("readable"), kept);
     }
     broken.set(Faults::default());
-    assert_eq!(write(&broken.segment, &["d"]).await.expect("written"), 2);
+    assert_eq!(write(&broken.store, &["d"]).await.expect("written"), 2);
     let expected = numbered(&[(1, "a"), (2, "d")]);
-    assert_eq!(all(&broken.segment), expected);
+    assert_eq!(all(&broken.store), expected);
     drop(broken);
     assert_eq!(all(&open(&directory)), expected);
 }
@@ -278,23 +292,23 @@ async fn a_failed_disk_takes_nothing_more_but_is_read_on() {
     for faults in failures {
         let directory = directory();
         let broken = Broken::open(directory.path());
-        write(&broken.segment, &["a"]).await.expect("written");
+        write(&broken.store, &["a"]).await.expect("written");
         broken.set(faults);
         assert!(
-            matches!(write(&broken.segment, &["b"]).await, Err(Error::StoreFailed)),
+            matches!(write(&broken.store, &["b"]).await, Err(Error::StoreFailed)),
             "{faults:?}"
         );
         broken.set(Faults::default());
         assert!(
-            matches!(write(&broken.segment, &["c"]).await, Err(Error::StoreFailed)),
+            matches!(write(&broken.store, &["c"]).await, Err(Error::StoreFailed)),
             "{faults:?}"
         );
-        assert_eq!(all(&broken.segment), numbered(&[(1, "a")]));
-        assert_eq!(*broken.segment.visible().borrow(), 1);
+        assert_eq!(all(&broken.store), numbered(&[(1, "a")]));
+        assert_eq!(*broken.store.visible().borrow(), 1);
         drop(broken);
-        let segment = open(&directory);
-        let last = *segment.visible().borrow();
-        assert_eq!(write(&segment, &["d"]).await.expect("written"), last + 1);
+        let store = open(&directory);
+        let last = *store.visible().borrow();
+        assert_eq!(write(&store, &["d"]).await.expect("written"), last + 1);
     }
 }
 
@@ -307,12 +321,9 @@ async fn a_sync_is_only_done_for_who_asks() {
         ..Faults::default()
     });
     let fate = Fate::default();
-    assert_eq!(
-        write_as(&broken.segment, &["a"], false, &fate).await.expect("written"),
-        1
-    );
+    assert_eq!(write_as(&broken.store, &["a"], false, &fate).await.expect("written"), 1);
     assert!(matches!(
-        write_as(&broken.segment, &["b"], true, &fate).await,
+        write_as(&broken.store, &["b"], true, &fate).await,
         Err(Error::StoreFailed)
     ));
 }
@@ -326,50 +337,55 @@ async fn after_a_failure_no_batch_of_the_same_fate_is_written() {
         ..Faults::default()
     });
     let fate = Fate::default();
-    assert!(write_as(&broken.segment, &["a"], true, &fate).await.is_err());
+    assert!(write_as(&broken.store, &["a"], true, &fate).await.is_err());
     broken.set(Faults::default());
-    assert!(write_as(&broken.segment, &["b"], true, &fate).await.is_err());
-    assert_eq!(write(&broken.segment, &["c"]).await.expect("written"), 1);
-    assert_eq!(all(&broken.segment), numbered(&[(1, "c")]));
+    assert!(write_as(&broken.store, &["b"], true, &fate).await.is_err());
+    assert_eq!(write(&broken.store, &["c"]).await.expect("written"), 1);
+    assert_eq!(all(&broken.store), numbered(&[(1, "c")]));
 }
 
 #[tokio::test]
 async fn closing_writes_what_is_queued_and_takes_no_more() {
     let directory = directory();
-    let segment = Arc::new(open(&directory));
+    let store = Arc::new(open(&directory));
     let mut queued = Vec::new();
     for _ in 0..100 {
         let batch = Batch::encode(&[entry("m")]);
-        queued.push(segment.append(batch, false, &Fate::default()).await.expect("queued"));
+        queued.push(
+            store
+                .append(batch, Durability::Written, &Fate::default())
+                .await
+                .expect("queued"),
+        );
     }
-    let closing = segment.clone();
+    let closing = store.clone();
     tokio::task::spawn_blocking(move || closing.close())
         .await
         .expect("closed");
     for (n, written) in (1..).zip(queued) {
         assert_eq!(written.wait().await.expect("written"), n);
     }
-    assert!(matches!(write(&segment, &["m"]).await, Err(Error::Draining)));
-    assert_eq!(all(&segment).len(), 100);
+    assert!(matches!(write(&store, &["m"]).await, Err(Error::Draining)));
+    assert_eq!(all(&store).len(), 100);
 }
 
 #[tokio::test]
 async fn many_writers_get_a_number_each_and_batches_stay_together() {
     let directory = directory();
-    let segment = Arc::new(open(&directory));
+    let store = Arc::new(open(&directory));
     let mut writers = tokio::task::JoinSet::new();
     for writer in 0..40 {
-        let segment = segment.clone();
+        let store = store.clone();
         writers.spawn(async move {
             let messages = ["0", "1", "2"].map(|n| format!("{writer}.{n}"));
-            let last = write(&segment, &messages.each_ref().map(String::as_str))
+            let last = write(&store, &messages.each_ref().map(String::as_str))
                 .await
                 .expect("written");
             (last, messages)
         });
     }
     let written = writers.join_all().await;
-    let all = all(&segment);
+    let all = all(&store);
     assert_eq!(all.len(), 120);
     for (last, messages) in written {
         let at = usize::try_from(last).expect("a small number");
@@ -381,10 +397,13 @@ async fn many_writers_get_a_number_each_and_batches_stay_together() {
 #[tokio::test]
 async fn a_batch_larger_than_the_queue_is_written() {
     let directory = directory();
-    let segment = open(&directory);
+    let store = open(&directory);
     let huge = entry(&"\u{1}".repeat(crate::entry::MESSAGE_BYTES_MAX));
     let batch = Batch::encode(&vec![huge; 12]);
     assert!(batch.text.len() > QUEUE_BYTES_MAX);
-    let written = segment.append(batch, false, &Fate::default()).await.expect("queued");
+    let written = store
+        .append(batch, Durability::Written, &Fate::default())
+        .await
+        .expect("queued");
     assert_eq!(written.wait().await.expect("written"), 12);
 }

@@ -9,6 +9,7 @@ mod committer;
 mod disk;
 mod index;
 mod open;
+mod wanted;
 
 use std::{
     fs::File,
@@ -23,10 +24,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::{append::Append, committer::Committer, disk::Disk, index::Index};
 pub use self::{
-    append::{Batch, Fate, Written},
+    append::{Batch, Durability, Fate, Written},
     index::{Block, entries},
+    wanted::{Kind, Wanted},
 };
-use crate::error::Error;
+use crate::{config::StoreSettings, error::Error};
 
 /// How many batches wait for the committer; more wait in their callers.
 const QUEUE_BATCHES_MAX: usize = 1024;
@@ -35,9 +37,9 @@ const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The file of a data directory, open for this process alone.
 ///
-/// Dropping it writes what is queued, as [`Segment::close`] does, and waits for that.
+/// Dropping it writes what is queued, as [`Store::close`] does, and waits for that.
 #[derive(Debug)]
-pub struct Segment {
+pub struct Store {
     file: File,
     /// Guards what is where; held for lookups and for the addition of a group, never while a disk is waited for.
     index: Arc<Mutex<Index>>,
@@ -49,14 +51,14 @@ pub struct Segment {
     _lock: File,
 }
 
-impl Segment {
+impl Store {
     /// Opens the data directory, which it makes when there is none, and repairs the end of its file. Blocks.
     ///
     /// A last line that is not whole, as a crash leaves it, is cut off; a damaged line before it stays and is skipped.
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::Layout`] or [`Error::Open`].
-    pub fn open(directory: &Path) -> Result<Self, Error> {
+    pub fn open(directory: &Path, _settings: &StoreSettings) -> Result<Self, Error> {
         Self::open_with(directory, |file| Box::new(file))
     }
 
@@ -85,7 +87,7 @@ impl Segment {
     }
 
     /// Queues a batch, once there is room, to be written after all that were queued before. What it returns tells when
-    /// that is done, and synced if so asked.
+    /// that is done, and as durable as asked.
     ///
     /// Once a batch of a `fate` failed, no later one of the same fate is written.
     ///
@@ -93,7 +95,7 @@ impl Segment {
     ///
     /// # Errors
     /// [`Error::Draining`] once closed.
-    pub async fn append(&self, batch: Batch, synced: bool, fate: &Fate) -> Result<Written, Error> {
+    pub async fn append(&self, batch: Batch, durability: Durability, fate: &Fate) -> Result<Written, Error> {
         let queue = {
             let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
             committer
@@ -106,7 +108,7 @@ impl Segment {
         let (answer, written) = oneshot::channel();
         let append = Append {
             batch,
-            synced,
+            synced: durability == Durability::Synced,
             fate: fate.clone(),
             answer,
             _room: room.expect("the semaphore is never closed"),
@@ -120,14 +122,25 @@ impl Segment {
         self.visible.clone()
     }
 
-    /// The block that has the first entry at `sequence` or after it.
-    pub fn block_from(&self, sequence: u64) -> Option<Block> {
-        self.index().block_from(sequence)
+    /// The number of the first entry that is kept; one above the last when there is none.
+    pub fn first(&self) -> u64 {
+        1
     }
 
-    /// The block that has the last entry at `sequence` or before it.
-    pub fn block_up_to(&self, sequence: u64) -> Option<Block> {
-        self.index().block_up_to(sequence)
+    /// The first block with an entry at `sequence` or after it that may hold what is wanted. Blocks.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn block_from(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Block>> {
+        Ok(self.index().block_from(sequence, wanted))
+    }
+
+    /// The last block with an entry at `sequence` or before it that may hold what is wanted. Blocks.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn block_up_to(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Block>> {
+        Ok(self.index().block_up_to(sequence, wanted))
     }
 
     /// Reads the lines of a block. Blocks.
@@ -156,7 +169,7 @@ impl Segment {
     }
 }
 
-impl Drop for Segment {
+impl Drop for Store {
     fn drop(&mut self) {
         self.close();
     }

@@ -33,6 +33,17 @@ impl Batch {
     }
 }
 
+/// What an acknowledged batch survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Nothing is promised: nobody waits for it to be written.
+    Received,
+    /// The end of the process.
+    Written,
+    /// A power cut.
+    Synced,
+}
+
 /// What the batches of one stream share: once one of them failed, no later one is written.
 #[derive(Debug, Clone, Default)]
 pub struct Fate(Arc<AtomicBool>);

@@ -1,5 +1,6 @@
 //! What is where in the file: an index so sparse that it fits into memory. Pure.
 
+use super::Wanted;
 use crate::entry::{Entry, Time, parse, sequence};
 
 /// A block ends with the line that reaches this many bytes: what a lookup reads for one entry.
@@ -125,14 +126,16 @@ impl Index {
         self.size_bytes += size_bytes as u64;
     }
 
-    pub(super) fn block_from(&self, sequence: u64) -> Option<Block> {
+    pub(super) fn block_from(&self, sequence: u64, wanted: &Wanted) -> Option<Block> {
         let at = self.blocks.partition_point(|block| block.last < sequence);
-        self.blocks.get(at).copied()
+        let mut blocks = self.blocks[at..].iter();
+        blocks.find(|block| wanted.may_be_within(block)).copied()
     }
 
-    pub(super) fn block_up_to(&self, sequence: u64) -> Option<Block> {
+    pub(super) fn block_up_to(&self, sequence: u64, wanted: &Wanted) -> Option<Block> {
         let after = self.blocks.partition_point(|block| block.first() <= sequence);
-        self.blocks[..after].last().copied()
+        let mut blocks = self.blocks[..after].iter();
+        blocks.rfind(|block| wanted.may_be_within(block)).copied()
     }
 }
 
@@ -170,22 +173,28 @@ mod tests {
     #[test]
     fn a_block_ends_at_its_lines_or_its_bytes() {
         let by_lines = index(2 * BLOCK_LINES + 1, 1);
-        assert_eq!(by_lines.block_from(1).map(|b| b.last), Some(BLOCK_LINES as u64));
+        assert_eq!(
+            by_lines.block_from(1, &Wanted::default()).map(|b| b.last),
+            Some(BLOCK_LINES as u64)
+        );
         let by_bytes = index(10, BLOCK_BYTES / 2);
-        assert_eq!(by_bytes.block_from(3).map(|b| (b.first(), b.last)), Some((3, 4)));
+        assert_eq!(
+            by_bytes.block_from(3, &Wanted::default()).map(|b| (b.first(), b.last)),
+            Some((3, 4))
+        );
     }
 
     #[test]
     fn every_number_is_found_in_its_block_from_both_sides() {
-        let index = index(3 * BLOCK_LINES, 10);
+        let (index, all) = (index(3 * BLOCK_LINES, 10), Wanted::default());
         for sequence in 1..=index.last() {
-            let (from, up_to) = (index.block_from(sequence), index.block_up_to(sequence));
+            let (from, up_to) = (index.block_from(sequence, &all), index.block_up_to(sequence, &all));
             let (from, up_to) = (from.expect("a block"), up_to.expect("a block"));
             assert_eq!(from.offset, up_to.offset);
             assert!((from.first()..=from.last).contains(&sequence));
         }
-        assert!(index.block_from(index.last() + 1).is_none());
-        assert!(index.block_up_to(0).is_none());
+        assert!(index.block_from(index.last() + 1, &all).is_none());
+        assert!(index.block_up_to(0, &all).is_none());
     }
 
     #[test]

@@ -1,0 +1,63 @@
+//! What a reader wants, as far as it tells which parts of the store need not be read. Pure.
+
+use std::collections::BTreeSet;
+
+use super::Block;
+use crate::entry::{Entry, Severity, Time, TraceId};
+
+/// Which entries a reader wants: those that match every part that is given. What it says decides with each entry, and
+/// lets the store leave out blocks that can hold none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Entries at this time or later.
+    pub start: Option<Time>,
+    /// Entries before this time.
+    pub end: Option<Time>,
+    /// Entries of any of these services; of all when it is empty.
+    pub services: BTreeSet<String>,
+    /// Entries of this severity or worse.
+    pub min_severity: Option<Severity>,
+    /// Log records, spans or both.
+    pub kind: Kind,
+    /// Entries of this trace.
+    pub trace_id: Option<TraceId>,
+}
+
+/// Which entries are meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Log records.
+    #[default]
+    Log,
+    /// Spans.
+    Span,
+    /// Both.
+    Any,
+}
+
+impl Wanted {
+    /// Whether an entry is wanted.
+    pub fn matches(&self, entry: &Entry) -> bool {
+        self.start.is_none_or(|start| entry.time >= start)
+            && self.end.is_none_or(|end| entry.time < end)
+            && (self.services.is_empty() || self.services.contains(&entry.service))
+            && self.min_severity.is_none_or(|least| entry.severity >= least)
+            && self.kind.matches(entry.span.is_some())
+            && (self.trace_id.is_none() || entry.trace_id == self.trace_id)
+    }
+
+    /// Whether a block may hold an entry that is wanted.
+    pub(super) fn may_be_within(&self, block: &Block) -> bool {
+        self.start.is_none_or(|start| block.latest >= start) && self.end.is_none_or(|end| block.earliest < end)
+    }
+}
+
+impl Kind {
+    fn matches(self, is_span: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Log => !is_span,
+            Self::Span => is_span,
+        }
+    }
+}
