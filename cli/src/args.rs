@@ -69,7 +69,7 @@ pub enum Command {
     },
     /// Shows changes with their causes, the newest last
     Events(Events),
-    /// Tells how the registry is; the exit code is 1 when its brake is engaged or its store refuses registrations
+    /// Tells how the registry and Log are; the exit code is 1 when something keeps them from working as they should
     Status,
     /// Waits until each service has a serving instance; the exit code is 1 when one has none in time
     Wait {
@@ -86,6 +86,14 @@ pub enum Command {
     },
     /// Shows log entries, the newest last
     Logs(Logs),
+    /// Draws what a call has caused: the spans of a trace over time, with the log entries between them
+    Trace {
+        /// The trace id: 32 hex digits
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Lists traces, those written last first
+    Traces(Traces),
     /// Lists the students and their averages
     Students,
     /// Gives a student a grade
@@ -155,20 +163,61 @@ pub struct Logs {
     /// Goes on with new entries until it is stopped
     #[arg(short, long)]
     pub follow: bool,
+    /// Entries of the last 15m, 2h, ... [default: whatever their time]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub since: Option<Duration>,
+    /// Entries from before 15m, 2h, ... ago
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "follow")]
+    pub until: Option<Duration>,
     /// Entries of this service; may be given several times [default: all]
     #[arg(long = "service", value_name = "SERVICE")]
     pub services: Vec<String>,
+    /// Entries of this instance
+    #[arg(long, value_name = "ID")]
+    pub instance: Option<String>,
     /// Entries of this severity or worse
     #[arg(long, value_parser = severity, value_name = "trace|debug|info|warn|error|fatal")]
     pub severity: Option<Severity>,
+    /// Entries whose message this regular expression matches
+    #[arg(long, value_name = "REGEX")]
+    pub grep: Option<String>,
+    /// Entries with this attribute; may be given several times
+    #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = attribute)]
+    pub attributes: Vec<(String, String)>,
     /// Entries of this trace
     #[arg(long, value_name = "ID")]
     pub trace: Option<String>,
+    /// Shows spans, too
+    #[arg(long)]
+    pub spans: bool,
     /// How many entries at most
     #[arg(short = 'n', long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub lines: u32,
     /// Entries whose message contains this text
     pub text: Option<String>,
+}
+
+/// Which traces to list: those with a span that matches all of it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Traces {
+    /// Spans that started in the last 15m, 2h, ... [default: whenever]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub since: Option<Duration>,
+    /// Spans of this service; may be given several times [default: all]
+    #[arg(long = "service", value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Spans of this name, such as package.Service/Method
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Spans that took at least so long
+    #[arg(long = "min", value_name = "DURATION", value_parser = duration)]
+    pub min_duration: Option<Duration>,
+    /// Spans that ended in an error
+    #[arg(long)]
+    pub errors: bool,
+    /// How many traces at most
+    #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub lines: u32,
 }
 
 /// The grade to give.
@@ -203,6 +252,11 @@ fn target(text: &str) -> Result<Target, String> {
         service: service(name)?,
         id: id.map_err(|error| format!("the id {}", error.allowed))?,
     })
+}
+
+fn attribute(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn severity(text: &str) -> Result<Severity, String> {

@@ -1,11 +1,13 @@
 //! The commands.
 
+mod again;
 pub mod events;
 pub mod graph;
 pub mod logs;
 pub mod services;
 pub mod status;
 pub mod students;
+pub mod trace;
 pub mod up;
 pub mod wait;
 pub mod watch;

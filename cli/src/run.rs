@@ -47,6 +47,8 @@ async fn dispatch(args: Args) -> Result<(), Failure> {
         Command::Graph => command::graph::run(&client, &output, format).await,
         Command::Watch { services } => command::watch::run(&client, &output, services).await,
         Command::Logs(logs) => command::logs::run(&client, &output, &logs).await,
+        Command::Trace { id } => command::trace::trace(&client, &output, &id).await,
+        Command::Traces(traces) => command::trace::traces(&client, &output, &traces).await,
         Command::Students => command::students::students(&client, &output).await,
         Command::Grade(grade) => command::students::grade(&client, &output, grade).await,
         Command::Version => Ok(output.write(concat!("homeroom ", env!("CARGO_PKG_VERSION"), "\n"))?),

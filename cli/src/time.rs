@@ -23,6 +23,25 @@ pub fn span(span: Duration) -> String {
     }
 }
 
+/// A span to three digits: `12.3ms`.
+pub fn exact(span: Duration) -> String {
+    let nanos = span.as_nanos();
+    let (unit, per_unit) = match nanos {
+        0 => return "0s".to_owned(),
+        1..1_000 => ("ns", 1),
+        1_000..1_000_000 => ("µs", 1_000),
+        1_000_000..1_000_000_000 => ("ms", 1_000_000),
+        _ => ("s", 1_000_000_000_u128),
+    };
+    let (whole, thousandths) = (nanos / per_unit, nanos % per_unit * 1_000 / per_unit);
+    let digits = match whole {
+        0..10 => format!("{whole}.{:02}", thousandths / 10),
+        10..100 => format!("{whole}.{}", thousandths / 100),
+        _ => return format!("{whole}{unit}"),
+    };
+    format!("{}{unit}", digits.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// A time to the second, with how long ago that was: `2026-01-01T00:00:00Z (5m ago)`.
 pub fn with_age(time: Option<Timestamp>, now: SystemTime) -> String {
     match time {
@@ -57,6 +76,26 @@ mod tests {
         assert_eq!(
             spans.map(told),
             ["0s", "250ms", "1s", "59s", "1m", "59m", "1h", "1d", "2d"]
+        );
+    }
+
+    #[test]
+    fn exact_spans_have_three_digits() {
+        let told = |nanos| exact(Duration::from_nanos(nanos));
+        let spans = [
+            0,
+            7,
+            999,
+            1_000,
+            1_239_999,
+            12_399_999,
+            123_999_999,
+            2_000_000_000,
+            3_723_000_000_000,
+        ];
+        assert_eq!(
+            spans.map(told),
+            ["0s", "7ns", "999ns", "1µs", "1.23ms", "12.3ms", "123ms", "2s", "3723s"]
         );
     }
 

@@ -1,18 +1,14 @@
 //! `events`: what changed, when, why and by whom.
 
-use std::time::Duration;
-
 use homeroom::{
-    backoff::Backoff,
     process::complain,
     proto::registry::v1::{
         Change, ChangeCause, GetStatusRequest, ListChangesRequest, WatchChangesRequest, WatchChangesResponse,
     },
 };
-use tokio::time::sleep;
-use tonic::{Code, Status};
+use tonic::Status;
 
-use super::services::state;
+use super::{again::and_again, services::state};
 use crate::{
     args::{Events, Target},
     client::Client,
@@ -20,10 +16,6 @@ use crate::{
     output::{Cell, Colour, Line, Output},
     time,
 };
-
-/// Between two tries to find the registry back.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Shows the last changes, oldest first, and goes on with new ones when asked to.
 ///
@@ -53,7 +45,7 @@ pub async fn run(client: &Client, output: &Output, events: &Events) -> Result<()
         revision: last.max(asked_at),
         epoch,
     };
-    follower.run(client, output).await
+    and_again(async || follower.follow(client, output).await).await
 }
 
 /// The newest changes, oldest first, and their epoch.
@@ -99,25 +91,6 @@ struct Follower<'t> {
 }
 
 impl Follower<'_> {
-    async fn run(&mut self, client: &Client, output: &Output) -> Result<(), Failure> {
-        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
-        let mut known_lost = false;
-        loop {
-            let (opened, lost) = self.follow(client, output).await?;
-            if opened {
-                backoff.reset();
-                known_lost = false;
-            }
-            if !is_temporary(&lost) {
-                return Err(lost.into());
-            }
-            if !std::mem::replace(&mut known_lost, true) {
-                complain(&format!("homeroom: {}; coming back to it", lost.message()));
-            }
-            sleep(backoff.next_delay()).await;
-        }
-    }
-
     /// Follows one stream to its end. Tells whether it was opened, and why it ended.
     async fn follow(&mut self, client: &Client, output: &Output) -> Result<(bool, Status), Failure> {
         let (service, id) = fields(self.target);
@@ -151,14 +124,6 @@ impl Follower<'_> {
         self.revision = message.changes.last().map_or(self.revision, |change| change.revision);
         Ok(())
     }
-}
-
-/// Whether asking again may help: the registry is away, stops, or is full.
-fn is_temporary(status: &Status) -> bool {
-    !matches!(
-        status.code(),
-        Code::InvalidArgument | Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated
-    )
 }
 
 fn write(output: &Output, changes: &[Change]) -> Result<(), Failure> {
@@ -212,11 +177,5 @@ mod tests {
             line(&change).text(false),
             "1970-01-01T00:00:00Z  7  EVICTED       grades/a  gone  unreachable\\u{1b}[2J (by registry)\n"
         );
-    }
-
-    #[test]
-    fn only_what_may_pass_is_tried_again() {
-        assert!(is_temporary(&Status::unavailable("")) && is_temporary(&Status::resource_exhausted("")));
-        assert!(!is_temporary(&Status::unimplemented("")) && !is_temporary(&Status::invalid_argument("")));
     }
 }
