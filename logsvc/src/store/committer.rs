@@ -98,7 +98,7 @@ impl Committer {
             for (time, size_bytes) in &batch.lines {
                 let (line, after) = rest.split_at(*size_bytes);
                 let (start, sequence) = (text.len(), self.next + lines.len() as u64);
-                number(sequence, line, &mut text);
+                number(sequence, None, line, &mut text);
                 lines.push((sequence, *time, text.len() - start));
                 rest = after;
             }
