@@ -100,7 +100,7 @@ impl Committer {
                 let start = self.text.len();
                 for size_bytes in lines.by_ref().take(piece.lines) {
                     let (line, after) = rest.split_at(*size_bytes);
-                    number(sequence, line, &mut self.text);
+                    number(sequence, None, line, &mut self.text);
                     sequence += 1;
                     rest = after;
                 }
