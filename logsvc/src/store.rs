@@ -9,6 +9,7 @@ mod append;
 mod committer;
 mod disk;
 mod index;
+mod lines;
 mod open;
 mod plain;
 mod segments;
@@ -34,7 +35,7 @@ use self::{
 };
 pub use self::{
     append::{Batch, Durability, Fate, Written},
-    index::entries,
+    lines::{entries, lines},
     segments::Block,
     wanted::{Kind, Wanted},
 };
