@@ -5,7 +5,6 @@ use super::{
     append::Piece,
     summary::{Facts, Summary},
 };
-use crate::entry::{Entry, parse};
 
 /// A block has at most this many bytes, or one line: what a lookup reads for one entry.
 pub(super) const BLOCK_BYTES: usize = 256 * 1024;
