@@ -8,7 +8,7 @@ use std::sync::{
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
-    entry::{Entry, Time, encode},
+    entry::{Entry, Head, Time, encode},
     error::Error,
 };
 
@@ -30,6 +30,32 @@ impl Batch {
             batch.lines.push((entry.time, batch.text.len() - start));
         }
         batch
+    }
+
+    /// Adds a line that `write` appends, and whose `head` says what it will, but for its number.
+    ///
+    /// # Errors
+    /// That of `write`: nothing is added.
+    pub fn push<E>(&mut self, head: &Head<'_>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let start = self.text.len();
+        write(&mut self.text).inspect_err(|_| self.text.truncate(start))?;
+        self.lines.push((head.time, self.text.len() - start));
+        Ok(())
+    }
+
+    /// The lines, still without their numbers.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// How many entries it has.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 }
 
