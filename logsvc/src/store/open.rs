@@ -1,6 +1,7 @@
 //! Finds the segments of a directory, and repairs the end of each.
 
 use std::{
+    collections::BTreeSet,
     io::{self, BufRead, BufReader},
     sync::Arc,
 };
@@ -9,8 +10,9 @@ use tracing::warn;
 
 use super::{
     disk::{Contents, Files, Reading},
-    index::Index,
-    plain::{Plain, parse_name},
+    index::{Index, SEQUENCE_MAX},
+    plain::{Plain, file_name, parse_name},
+    sealed::{self, Caches, Sealed},
     segments::Segment,
 };
 
@@ -18,26 +20,37 @@ use super::{
 const READ_BYTES: usize = 1024 * 1024;
 
 /// Opens all segments, oldest first, those without an entry left out.
-pub(super) fn open(files: &dyn Files) -> io::Result<Vec<Arc<Segment>>> {
-    let mut names: Vec<_> = files
-        .list()?
-        .into_iter()
-        .filter(|name| parse_name(name).is_some())
-        .collect();
-    names.sort();
+pub(super) fn open(files: &Arc<dyn Files>, caches: &Arc<Caches>) -> io::Result<Vec<Arc<Segment>>> {
+    let plain: BTreeSet<u64> = files.list()?.iter().filter_map(|name| parse_name(name)).collect();
+    let sealed = sealed::find(&**files, &plain)?;
+    let firsts: Vec<u64> = plain.union(&sealed).copied().collect();
     let mut segments = Vec::new();
-    for name in &names {
-        let first = parse_name(name).expect("others were left out");
-        let plain = open_plain(files, name, first)?;
-        if plain.index().size_bytes() == 0 {
-            files.remove(name)?;
-            continue;
-        }
-        segments.push(Arc::new(Segment::Plain(Arc::new(plain))));
+    for (n, first) in firsts.iter().enumerate() {
+        let segment = if sealed.contains(first) {
+            open_sealed(files, caches, *first, firsts.get(n + 1).copied())?
+        } else {
+            let plain = open_plain(&**files, &file_name(*first), *first)?;
+            if plain.index().size_bytes() == 0 {
+                files.remove(&file_name(*first))?;
+                continue;
+            }
+            Segment::Plain(Arc::new(plain))
+        };
+        segments.push(Arc::new(segment));
     }
     // What readers see from here on survives a power cut.
     files.sync_names()?;
     Ok(segments)
+}
+
+fn open_sealed(files: &Arc<dyn Files>, caches: &Arc<Caches>, first: u64, next: Option<u64>) -> io::Result<Segment> {
+    let bound = next.map_or(SEQUENCE_MAX, |next| next - 1);
+    let sealed = Sealed::open(files.clone(), caches.clone(), first, bound)?;
+    if next.is_none() && sealed.totals().is_none() {
+        // Where the log goes on has to be known.
+        sealed.sidecar()?;
+    }
+    Ok(Segment::Sealed(Arc::new(sealed)))
 }
 
 fn open_plain(files: &dyn Files, name: &str, first: u64) -> io::Result<Plain> {
