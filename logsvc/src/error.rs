@@ -9,6 +9,8 @@ use crate::entry::TraceId;
 
 /// Somebody has to make room first, or a retention run has to: sooner is not worth a try.
 const DISK_FULL_RETRY: Duration = Duration::from_secs(10);
+/// The caller has waited already: what is queued is a second's work of a slow disk.
+const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 /// A failed disk is replaced by people: this only keeps clients from hammering.
 const STORE_FAILED_RETRY: Duration = Duration::from_secs(30);
 
@@ -24,6 +26,9 @@ pub enum Error {
     /// The disk has no room; nothing of the request was kept. The caller keeps its entries and comes back.
     #[error("the disk of the log is full")]
     DiskFull,
+    /// More waits to be written than may. The caller comes back, with smaller batches or from fewer places.
+    #[error("more waits to be written to the log than may")]
+    Overloaded,
     /// The disk failed; the entries may be kept or not, and no more are taken. The caller alerts, or writes elsewhere.
     #[error("the disk of the log failed")]
     StoreFailed,
@@ -55,6 +60,7 @@ impl From<Error> for Refusal {
             Error::DiskFull => Refusal::new(Code::ResourceExhausted, "DISK_FULL", message)
                 .quota("disk", "the space on the disk of the log")
                 .retry_after(DISK_FULL_RETRY),
+            Error::Overloaded => Refusal::new(Code::Unavailable, "OVERLOADED", message).retry_after(OVERLOADED_RETRY),
             Error::StoreFailed => {
                 Refusal::new(Code::Unavailable, "STORE_FAILED", message).retry_after(STORE_FAILED_RETRY)
             }
@@ -96,6 +102,7 @@ mod tests {
             ),
             (Error::TraceNotFound(id), Code::NotFound, "TRACE_NOT_FOUND"),
             (Error::DiskFull, Code::ResourceExhausted, "DISK_FULL"),
+            (Error::Overloaded, Code::Unavailable, "OVERLOADED"),
             (Error::StoreFailed, Code::Unavailable, "STORE_FAILED"),
             (Error::Draining, Code::Unavailable, "DRAINING"),
             (Error::Read(io()), Code::Internal, "INTERNAL"),
@@ -118,6 +125,17 @@ mod tests {
             details.retry_info().expect("retry info").retry_delay,
             Some(DISK_FULL_RETRY)
         );
+    }
+
+    #[test]
+    fn who_is_refused_for_now_is_told_when_to_come_back() {
+        for (error, retry) in [
+            (Error::Overloaded, OVERLOADED_RETRY),
+            (Error::StoreFailed, STORE_FAILED_RETRY),
+        ] {
+            let details = Status::from(error).get_error_details();
+            assert_eq!(details.retry_info().expect("retry info").retry_delay, Some(retry));
+        }
     }
 
     #[test]

@@ -58,4 +58,3 @@ pub(super) fn unpack(frame: &[u8], text_bytes: usize) -> io::Result<Vec<u8>> {
         .filter(|text| text.len() == text_bytes)
         .ok_or_else(|| damaged("a frame cannot be decompressed"))
 }
-

@@ -19,9 +19,11 @@ pub(super) use self::deletion::Deletion;
 pub use self::deletion::Usage;
 use super::{
     disk::Files,
+    frames::FRAME_BYTES,
     plain::{self, Plain},
-    sealed::{Caches, Sealed, seal},
+    sealed::{Caches, Sealed, Sealing},
     segments::{Segment, Segments},
+    writers::Writers,
 };
 
 /// How often it looks whether something has to go: others fill the disk, too, and entries get old by themselves.
@@ -188,15 +190,17 @@ impl Keeping {
 
     /// Seals a segment, and deletes its plain file once readers find the sealed one. Returns whether it did.
     fn seal(&self, plain: &Arc<Plain>) -> io::Result<bool> {
-        let (first, size_bytes) = (plain.first(), plain.index().size_bytes());
-        if !seal(
-            &*self.files,
-            &**plain.contents(),
+        let first = plain.first();
+        let sealing = Sealing {
+            files: &*self.files,
+            plain: &**plain.contents(),
             first,
-            size_bytes,
-            &[],
-            &self.bell.stop,
-        )? {
+            size_bytes: plain.index().size_bytes(),
+            writers: Writers::default(),
+            stop: &self.bell.stop,
+            frame_bytes: FRAME_BYTES,
+        };
+        if !sealing.run()? {
             return Ok(false);
         }
         let sealed = Sealed::open(self.files.clone(), self.caches.clone(), first, plain.last())?;

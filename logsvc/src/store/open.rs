@@ -1,90 +1,77 @@
 //! Finds the segments of a directory, and repairs the end of each.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, BufRead, BufReader},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use tracing::warn;
 
 use super::{
-    disk::{Contents, Files, Reading},
-    index::{Index, SEQUENCE_MAX},
+    damaged,
+    disk::Files,
+    index::SEQUENCE_MAX,
     plain::{Plain, file_name, parse_name},
+    scan::scan,
     sealed::{self, Caches, Sealed},
     segments::Segment,
+    writers::Writers,
 };
 
-/// Read at once when a file is opened.
-const READ_BYTES: usize = 1024 * 1024;
+/// What a directory holds.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    /// The segments, oldest first, those without an entry left out.
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) writers: Writers,
+}
 
-/// Opens all segments, oldest first, those without an entry left out.
-pub(super) fn open(files: &Arc<dyn Files>, caches: &Arc<Caches>) -> io::Result<Vec<Arc<Segment>>> {
+/// Opens all segments.
+pub(super) fn open(files: &Arc<dyn Files>, caches: &Arc<Caches>) -> io::Result<Opened> {
     let plain: BTreeSet<u64> = files.list()?.iter().filter_map(|name| parse_name(name)).collect();
     let sealed = sealed::find(&**files, &plain)?;
-    let firsts: Vec<u64> = plain.union(&sealed).copied().collect();
-    let mut segments = Vec::new();
-    for (n, first) in firsts.iter().enumerate() {
-        let segment = if sealed.contains(first) {
-            open_sealed(files, caches, *first, firsts.get(n + 1).copied())?
-        } else {
-            let plain = open_plain(&**files, &file_name(*first), *first)?;
-            if plain.index().size_bytes() == 0 {
-                files.remove(&file_name(*first))?;
-                continue;
-            }
-            Segment::Plain(Arc::new(plain))
-        };
-        segments.push(Arc::new(segment));
+    let mut opened = Opened::default();
+    let firsts: BTreeSet<u64> = plain.union(&sealed).copied().collect();
+    for first in &sealed {
+        let next = firsts.range(first + 1..).next();
+        let bound = next.map_or(SEQUENCE_MAX, |next| next - 1);
+        let sealed = Arc::new(Sealed::open(files.clone(), caches.clone(), *first, bound)?);
+        opened.segments.push(Arc::new(Segment::Sealed(sealed)));
     }
+    if let Some(Segment::Sealed(last)) = opened.segments.last().map(|last| &**last) {
+        // Of the last one all has to be known now: where the log goes on, and who wrote what.
+        let writers = last.writers()?;
+        opened
+            .writers
+            .restore(&writers)
+            .ok_or_else(|| damaged("the writers of an index"))?;
+    }
+    for first in plain {
+        let plain = open_plain(&**files, &file_name(first), first, &mut opened.writers)?;
+        if plain.index().size_bytes() == 0 {
+            files.remove(&file_name(first))?;
+            continue;
+        }
+        opened.segments.push(Arc::new(Segment::Plain(Arc::new(plain))));
+    }
+    opened.segments.sort_by_key(|segment| segment.first());
     // What readers see from here on survives a power cut.
     files.sync_names()?;
-    Ok(segments)
+    Ok(opened)
 }
 
-fn open_sealed(files: &Arc<dyn Files>, caches: &Arc<Caches>, first: u64, next: Option<u64>) -> io::Result<Segment> {
-    let bound = next.map_or(SEQUENCE_MAX, |next| next - 1);
-    let sealed = Sealed::open(files.clone(), caches.clone(), first, bound)?;
-    if next.is_none() && sealed.totals().is_none() {
-        // Where the log goes on has to be known.
-        sealed.sidecar()?;
-    }
-    Ok(Segment::Sealed(Arc::new(sealed)))
-}
-
-fn open_plain(files: &dyn Files, name: &str, first: u64) -> io::Result<Plain> {
+fn open_plain(files: &dyn Files, name: &str, first: u64, writers: &mut Writers) -> io::Result<Plain> {
     let contents = files.open(name)?;
     let path = files.path(name);
-    let (index, damaged) = scan(&*contents, first)?;
-    if damaged > 0 {
-        warn!(file.path = %path.display(), damaged.lines = damaged, "leaving out damaged lines");
+    let scanned = scan(&*contents, first)?;
+    if scanned.damaged > 0 {
+        warn!(file.path = %path.display(), damaged.lines = scanned.damaged, "leaving out damaged lines");
     }
-    let torn_bytes = contents.size_bytes()? - index.size_bytes();
+    let torn_bytes = contents.size_bytes()? - scanned.index.size_bytes();
     if torn_bytes > 0 {
-        warn!(file.path = %path.display(), torn.size_bytes = torn_bytes, "cutting off a last line that is not whole");
-        contents.truncate(index.size_bytes())?;
+        warn!(file.path = %path.display(), torn.size_bytes = torn_bytes, "cutting off an end that is not whole");
+        contents.truncate(scanned.index.size_bytes())?;
     }
     contents.sync()?;
-    Ok(Plain::new(first, contents, index))
-}
-
-/// Reads a whole file, up to a last line that is damaged. Returns how many lines before it are damaged, too.
-fn scan(contents: &dyn Contents, first: u64) -> io::Result<(Index, u64)> {
-    let mut index = Index::starting_at(first);
-    let mut reader = BufReader::with_capacity(READ_BYTES, Reading::new(contents));
-    let mut line = Vec::new();
-    let mut damaged = 0;
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        let entry = index.read(&line);
-        if entry.is_none() {
-            if reader.fill_buf()?.is_empty() {
-                break;
-            }
-            damaged += 1;
-        }
-        index.push(line.len(), entry.as_ref().map(|entry| (entry.sequence, entry.into())));
-        line.clear();
+    for (writer, batch) in &scanned.batches {
+        writers.note(writer, *batch);
     }
-    Ok((index, damaged))
+    Ok(Plain::new(first, contents, scanned.index))
 }

@@ -17,7 +17,7 @@ use std::{
 
 use tracing::warn;
 
-pub(super) use self::{find::find, seal::seal};
+pub(super) use self::{find::find, seal::Sealing};
 use self::{rebuild::rebuild, recent::Recent};
 use super::{
     Wanted, damaged,
@@ -38,6 +38,12 @@ const SIDECAR_BYTES_MIN: usize = 16 * 1024;
 /// The name of the file of the segment whose first entry has the number `first`.
 pub(super) fn file_name(first: u64) -> String {
     format!("log-{first:020}.jsonl.zst")
+}
+
+/// The number in the name of such a file; `None` when it is not one of these.
+fn parse_name(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("log-")?.strip_suffix(".jsonl.zst")?;
+    digits.parse().ok().filter(|first| file_name(*first) == name)
 }
 
 /// What all sealed segments of a store keep in memory.
@@ -194,6 +200,17 @@ impl Sealed {
             Err(error) => rebuild(&*self.files, segment, self.first, &error)?,
         };
         Ok(self.keep(sidecar))
+    }
+
+    /// The writers known at its end, as they were encoded.
+    ///
+    /// # Errors
+    /// As for [`Sealed::sidecar`].
+    pub(super) fn writers(&self) -> io::Result<Vec<u8>> {
+        let sidecar = self.sidecar()?;
+        sidecar
+            .writers()
+            .or_else(|error| self.renew(&sidecar, &error)?.writers())
     }
 
     /// Makes the index again that was found to be damaged, unless another thread just did.

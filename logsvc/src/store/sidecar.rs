@@ -42,6 +42,12 @@ pub(super) fn file_name(first: u64) -> String {
     format!("log-{first:020}.idx")
 }
 
+/// The number in the name of an index; `None` when it is not one of these.
+pub(super) fn parse_name(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("log-")?.strip_suffix(".idx")?;
+    digits.parse().ok().filter(|first| file_name(*first) == name)
+}
+
 /// A part of the file.
 #[derive(Debug, Clone, Copy, Default)]
 struct Part {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, io};
 
-use super::{file_name, seal::TEMPORARY};
+use super::{parse_name, seal::TEMPORARY};
 use crate::store::{disk::Files, sidecar};
 
 /// The number of the first entry of each sealed segment, in order, given those of the plain ones.
@@ -17,8 +17,7 @@ pub(in crate::store) fn find(files: &dyn Files, plain: &BTreeSet<u64>) -> io::Re
     let mut sealed = BTreeSet::new();
     let names = files.list()?;
     for name in &names {
-        let first = number(name, ".jsonl.zst", file_name);
-        match first {
+        match parse_name(name) {
             Some(first) if plain.contains(&first) => files.remove(name)?,
             Some(first) => drop(sealed.insert(first)),
             None if name.starts_with("log-") && name.ends_with(TEMPORARY) => files.remove(name)?,
@@ -26,16 +25,9 @@ pub(in crate::store) fn find(files: &dyn Files, plain: &BTreeSet<u64>) -> io::Re
         }
     }
     for name in &names {
-        let first = number(name, ".idx", sidecar::file_name);
-        if first.is_some_and(|first| !sealed.contains(&first)) {
+        if sidecar::parse_name(name).is_some_and(|first| !sealed.contains(&first)) {
             files.remove(name)?;
         }
     }
     Ok(sealed)
-}
-
-/// The number in a name; `None` when it is not such a name.
-fn number(name: &str, extension: &str, file_name: impl Fn(u64) -> String) -> Option<u64> {
-    let digits = name.strip_prefix("log-")?.strip_suffix(extension)?;
-    digits.parse().ok().filter(|first| file_name(*first) == name)
 }

@@ -8,8 +8,11 @@ use super::{
     traces,
 };
 use crate::{
-    entry::{Time, head},
-    store::index::Position,
+    entry::{BatchMark, Time, head},
+    store::{
+        index::Position,
+        writers::{LastBatch, WriterId, Writers},
+    },
 };
 
 /// The index of a segment in the making.
@@ -22,11 +25,13 @@ pub(in crate::store) struct Builder {
     frames: Vec<Frame>,
     services: Services,
     traces: Vec<(u32, u16)>,
+    writers: Writers,
 }
 
 impl Builder {
-    /// Starts with the first frame of the segment whose name has the number `first`.
-    pub(in crate::store) fn new(first: u64) -> Self {
+    /// Starts with the first frame of the segment whose name has the number `first`, and with the writers known before it,
+    /// or at its end.
+    pub(in crate::store) fn new(first: u64, writers: Writers) -> Self {
         Self {
             first,
             position: Position::before(first),
@@ -35,6 +40,7 @@ impl Builder {
             frames: Vec::new(),
             services: Services::default(),
             traces: Vec::new(),
+            writers,
         }
     }
 
@@ -55,6 +61,9 @@ impl Builder {
             self.services.add(&head.service, usize::from(number));
             if let Some(id) = &head.trace_id {
                 self.note_trace(traces::hash(id), number);
+            }
+            if let Some((writer, batch)) = head.batch.and_then(|mark| last_batch(&mark, head.sequence)) {
+                self.writers.note(&writer, batch);
             }
         }
         self.frames.push(Frame {
@@ -90,7 +99,7 @@ impl Builder {
     }
 
     /// Returns the index of a file of so many bytes, as bytes.
-    pub(in crate::store) fn finish(self, file_bytes: u64, sealed: Time, writers: &[u8]) -> Vec<u8> {
+    pub(in crate::store) fn finish(self, file_bytes: u64, sealed: Time) -> Vec<u8> {
         let totals = self.totals(file_bytes, sealed);
         // The header is written last, when it is known where the rest is.
         let mut image = Vec::new();
@@ -107,7 +116,7 @@ impl Builder {
             services: Part::append(&services, &mut image),
             fan: Part::append(&fan, &mut image),
             traces: Part::append(&traces, &mut image),
-            writers: Part::append(writers, &mut image),
+            writers: Part::append(&self.writers.encode(), &mut image),
         };
         let mut first = Vec::new();
         pages::append(&header.encode(), &mut first);
@@ -132,4 +141,14 @@ impl Builder {
             digest,
         }
     }
+}
+
+/// The batch that starts with the entry of this number.
+fn last_batch(mark: &BatchMark<'_>, first: u64) -> Option<(WriterId, LastBatch)> {
+    let writer = WriterId::parse("writer", &mark.writer).ok()?;
+    let batch = LastBatch {
+        number: mark.number,
+        last_sequence: first.saturating_add(mark.entries.max(1) as u64 - 1),
+    };
+    Some((writer, batch))
 }

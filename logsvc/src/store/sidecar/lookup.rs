@@ -79,6 +79,15 @@ impl Sidecar {
         Ok(totals)
     }
 
+    /// Reads only the writers known at the end of the segment, as they were encoded.
+    ///
+    /// # Errors
+    /// As for [`Sidecar::load`].
+    pub(in crate::store) fn writers_of(index: Arc<dyn Contents>) -> io::Result<Vec<u8>> {
+        let pages = Pages::File(index);
+        Header::read(&pages)?.writers.read(&pages)
+    }
+
     pub(in crate::store) fn totals(&self) -> &Totals {
         &self.totals
     }
@@ -118,7 +127,7 @@ impl Sidecar {
         Ok(found.map(|(_, frame)| frame))
     }
 
-    /// The writers known at the end of the segment, as they were given.
+    /// The writers known at the end of the segment, as they were encoded.
     ///
     /// # Errors
     /// As for [`Sidecar::from`].
