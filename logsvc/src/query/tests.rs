@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::{collection::vec, prelude::*};
 
-use self::world::{append, is_meant, parsed, small_segments};
+use self::world::{append, delete_oldest, is_meant, parsed, small_segments};
 use super::{
     filter::{ATTRIBUTES_MAX, SERVICES_MAX},
     scan::STEP_BLOCKS,
@@ -484,9 +484,7 @@ async fn what_was_deleted_before_it_was_looked_through_is_told_to_who_asked_for_
         .await;
     }
     drop(store);
-    for first in [1, 4] {
-        std::fs::remove_file(directory.path().join(format!("log-{first:020}.jsonl"))).expect("a segment");
-    }
+    delete_oldest(&directory, 2);
     let (store, filter) = (small_segments(&directory), Arc::new(Filter::default()));
     let oldest = page(&store, &filter, Order::OldestFirst, Limit::PAGE, Some(2)).await;
     assert_eq!(oldest.missed, Some(Missed { first: 3, last: 6 }));

@@ -167,10 +167,17 @@ pub(crate) fn is_listed(request: &proto::ListTracesRequest, entry: &proto::Entry
         && (!request.errors_only || span.status() == SpanStatus::Error)
 }
 
-/// Opens a log whose segments end with every batch that is written.
+/// Opens a log whose segments end with every batch that is written, and are sealed meanwhile.
 pub(crate) fn small_segments(directory: &tempfile::TempDir) -> Arc<Store> {
+    small_segments_up_to(directory, 0)
+}
+
+/// As [`small_segments`], but with no more bytes than these; 0 for no limit.
+pub(crate) fn small_segments_up_to(directory: &tempfile::TempDir, retention_size_bytes: u64) -> Arc<Store> {
     let settings = StoreSettings {
         segment_size_bytes: 1,
+        retention_size_bytes,
+        retention_free_bytes: 0,
         ..Default::default()
     };
     Arc::new(Store::open(directory.path(), &settings).expect("an open store"))
@@ -181,4 +188,20 @@ pub(crate) async fn append(store: &Store, entries: &[proto::Entry]) {
     let fate = Fate::default();
     let batch = store.append(Batch::encode(&entries), Durability::Written, &fate);
     batch.await.expect("queued").wait().await.expect("written");
+}
+
+/// Deletes the oldest segments of a log that is closed, but for the last one.
+pub(crate) fn delete_oldest(directory: &tempfile::TempDir, count: usize) {
+    let names = std::fs::read_dir(directory.path()).expect("a directory");
+    let names = names.map(|name| name.expect("a name").file_name().into_string().expect("text"));
+    let first_of = |name: &String| name.strip_prefix("log-")?.get(..20)?.parse::<u64>().ok();
+    let files: Vec<_> = names.filter_map(|name| Some((first_of(&name)?, name))).collect();
+    // A segment has several files once it is sealed.
+    let segments: std::collections::BTreeSet<_> = files.iter().map(|(first, _)| *first).collect();
+    let others = segments.len().saturating_sub(1);
+    for segment in segments.into_iter().take(others.min(count)) {
+        for (_, name) in files.iter().filter(|(first, _)| *first == segment) {
+            std::fs::remove_file(directory.path().join(name)).expect("it is there");
+        }
+    }
 }
