@@ -9,6 +9,8 @@ use crate::entry::TraceId;
 
 /// Somebody has to make room first, or a retention run has to: sooner is not worth a try.
 const DISK_FULL_RETRY: Duration = Duration::from_secs(10);
+/// The caller has waited already: what is queued is a second's work of a slow disk.
+const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 /// A failed disk is replaced by people: this only keeps clients from hammering.
 const STORE_FAILED_RETRY: Duration = Duration::from_secs(30);
 
@@ -24,6 +26,9 @@ pub enum Error {
     /// The disk has no room; nothing of the request was kept. The caller keeps its entries and comes back.
     #[error("the disk of the log is full")]
     DiskFull,
+    /// More waits to be written than may. The caller comes back, with smaller batches or from fewer places.
+    #[error("more waits to be written to the log than may")]
+    Overloaded,
     /// The disk failed; the entries may be kept or not, and no more are taken. The caller alerts, or writes elsewhere.
     #[error("the disk of the log failed")]
     StoreFailed,
@@ -36,10 +41,6 @@ pub enum Error {
     /// Another process has the data directory. The operator stops it, or gives this one another directory.
     #[error("the data directory {} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// The data directory holds more than one log file, which this version does not know how to read. The operator
-    /// runs the version that wrote them.
-    #[error("the data directory {} has several log files: another version wrote it", .0.display())]
-    Layout(PathBuf),
     /// The data directory cannot be used. The operator repairs what the cause names.
     #[error("cannot open the data directory {}: {source}", path.display())]
     Open {
@@ -59,11 +60,12 @@ impl From<Error> for Refusal {
             Error::DiskFull => Refusal::new(Code::ResourceExhausted, "DISK_FULL", message)
                 .quota("disk", "the space on the disk of the log")
                 .retry_after(DISK_FULL_RETRY),
+            Error::Overloaded => Refusal::new(Code::Unavailable, "OVERLOADED", message).retry_after(OVERLOADED_RETRY),
             Error::StoreFailed => {
                 Refusal::new(Code::Unavailable, "STORE_FAILED", message).retry_after(STORE_FAILED_RETRY)
             }
             Error::Draining => Refusal::draining(),
-            Error::Read(_) | Error::InUse(_) | Error::Layout(_) | Error::Open { .. } => Refusal::internal(&message),
+            Error::Read(_) | Error::InUse(_) | Error::Open { .. } => Refusal::internal(&message),
         }
     }
 }
@@ -100,11 +102,11 @@ mod tests {
             ),
             (Error::TraceNotFound(id), Code::NotFound, "TRACE_NOT_FOUND"),
             (Error::DiskFull, Code::ResourceExhausted, "DISK_FULL"),
+            (Error::Overloaded, Code::Unavailable, "OVERLOADED"),
             (Error::StoreFailed, Code::Unavailable, "STORE_FAILED"),
             (Error::Draining, Code::Unavailable, "DRAINING"),
             (Error::Read(io()), Code::Internal, "INTERNAL"),
             (Error::InUse(path.clone()), Code::Internal, "INTERNAL"),
-            (Error::Layout(path.clone()), Code::Internal, "INTERNAL"),
             (Error::Open { path, source: io() }, Code::Internal, "INTERNAL"),
         ];
         for (error, code, reason) in rows {
@@ -123,6 +125,17 @@ mod tests {
             details.retry_info().expect("retry info").retry_delay,
             Some(DISK_FULL_RETRY)
         );
+    }
+
+    #[test]
+    fn who_is_refused_for_now_is_told_when_to_come_back() {
+        for (error, retry) in [
+            (Error::Overloaded, OVERLOADED_RETRY),
+            (Error::StoreFailed, STORE_FAILED_RETRY),
+        ] {
+            let details = Status::from(error).get_error_details();
+            assert_eq!(details.retry_info().expect("retry info").retry_delay, Some(retry));
+        }
     }
 
     #[test]

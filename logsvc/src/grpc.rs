@@ -3,10 +3,15 @@
 //! Logs nothing above `debug` for a request: the log of this service goes into itself.
 
 mod ingest;
+pub mod otlp;
+mod query;
+mod tail;
+mod trace;
 
 use std::{
     path::{Path, PathBuf},
     pin::Pin,
+    str::FromStr,
     sync::Arc,
     time::SystemTime,
 };
@@ -22,17 +27,12 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     config::StoreSettings,
-    entry::{Time, TraceId, batch},
+    entry::{Time, batch},
     error::Error,
     query::{Filter, Found, Limit, Order, Scan},
     store::{Batch, Durability, Fate, Store},
-    tail,
+    tail::Tails,
 };
-
-/// The most that `GetTrace` answers: below the 4 MiB that stock clients accept.
-const TRACE_BYTES_MAX: usize = 3 * 1024 * 1024;
-/// As the contract has it.
-const TRACE_ENTRIES_MAX: usize = 10_000;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -40,6 +40,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Debug, Clone)]
 pub struct LogApi {
     store: Arc<Store>,
+    tails: Tails,
     shutdown: Shutdown,
 }
 
@@ -47,7 +48,7 @@ impl LogApi {
     /// Opens the data directory, which it makes when there is none. Streams end when `shutdown` is cancelled.
     ///
     /// # Errors
-    /// [`Error::InUse`] when another process has it, [`Error::Layout`] or [`Error::Open`] when it cannot be used.
+    /// [`Error::InUse`] when another process has it, [`Error::Open`] when it cannot be used.
     pub async fn open(data_dir: &Path, settings: &StoreSettings, shutdown: Shutdown) -> Result<Self, Error> {
         let (path, settings): (PathBuf, _) = (data_dir.to_owned(), settings.clone());
         let store = tokio::task::spawn_blocking(move || Store::open(&path, &settings)).await;
@@ -55,8 +56,10 @@ impl LogApi {
             path: data_dir.to_owned(),
             source: error.into(),
         };
+        let store = Arc::new(store.map_err(failed)??);
         Ok(Self {
-            store: Arc::new(store.map_err(failed)??),
+            tails: Tails::new(store.clone()),
+            store,
             shutdown,
         })
     }
@@ -103,66 +106,25 @@ impl Log for LogApi {
     }
 
     async fn query(&self, request: Request<proto::QueryRequest>) -> Result<Response<proto::QueryResponse>, Status> {
-        let request = request.into_inner();
-        let filter = filter(request.filter)?;
-        let order = Order::parse("order", request.order)?;
-        let list = format!("Query {filter:?} {order:?}");
-        let page = Page::parse(list, request.page_size, &request.page_token)?;
-        let limit = Limit {
-            entries: page.size,
-            ..Limit::PAGE
-        };
-        let found = self.scan(filter, order, limit, cursor(&page)?).await?;
-        Ok(Response::new(proto::QueryResponse {
-            entries: found.entries.into_iter().map(Into::into).collect(),
-            next_page_token: page.next_token(found.more.then(|| found.after.to_string())),
-        }))
+        Ok(Response::new(query::query(self, request.into_inner()).await?))
     }
 
     async fn tail(&self, request: Request<proto::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        let request = request.into_inner();
-        let filter = filter(request.filter)?;
-        let (store, shutdown) = (self.store.clone(), self.shutdown.clone());
-        let parts = tail::follow(store, filter, request.after_sequence, shutdown);
-        let answers = parts.map(|part| {
-            let part = part?;
-            Ok(proto::TailResponse {
-                entries: part.entries.into_iter().map(Into::into).collect(),
-                sequence: part.sequence,
-                dropped: None,
-            })
-        });
-        Ok(Response::new(answers.boxed()))
+        Ok(Response::new(tail::tail(self, request.into_inner())?.boxed()))
     }
 
     async fn get_trace(
         &self,
         request: Request<proto::GetTraceRequest>,
     ) -> Result<Response<proto::GetTraceResponse>, Status> {
-        let id = TraceId::parse("trace_id", &request.into_inner().trace_id)?;
-        let limit = Limit {
-            entries: TRACE_ENTRIES_MAX,
-            size_bytes: TRACE_BYTES_MAX,
-        };
-        let mut found = self
-            .scan(Filter::trace(id.clone()), Order::OldestFirst, limit, None)
-            .await?;
-        if found.entries.is_empty() {
-            return Err(Error::TraceNotFound(id).into());
-        }
-        found.entries.sort_by_key(|entry| (entry.time, entry.sequence));
-        Ok(Response::new(proto::GetTraceResponse {
-            entries: found.entries.into_iter().map(Into::into).collect(),
-            truncated: found.more,
-            ..Default::default()
-        }))
+        Ok(Response::new(trace::get(self, request.into_inner()).await?))
     }
 
     async fn list_traces(
         &self,
-        _: Request<proto::ListTracesRequest>,
+        request: Request<proto::ListTracesRequest>,
     ) -> Result<Response<proto::ListTracesResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(trace::list(self, request.into_inner()).await?))
     }
 
     async fn get_status(
@@ -185,12 +147,8 @@ fn decode(entries: Vec<proto::Entry>, durability: i32) -> Result<(Batch, Durabil
     Ok((Batch::encode(&entries), durability))
 }
 
-fn filter(message: Option<proto::Filter>) -> Result<Filter, InvalidField> {
-    let filter = Filter::try_from(message.unwrap_or_default());
-    filter.map_err(|error| error.within("filter"))
-}
-
-fn cursor(page: &Page) -> Result<Option<u64>, InvalidField> {
+/// The cursor in the token of a page.
+fn cursor<T: FromStr>(page: &Page) -> Result<Option<T>, InvalidField> {
     let cursor = page.cursor.as_ref().map(|cursor| cursor.parse());
     let refused = |_| InvalidField::new("page_token", "must be a `next_page_token`, unchanged");
     cursor.transpose().map_err(refused)

@@ -7,8 +7,13 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::{
+    index::{BLOCK_BYTES, BLOCK_LINES},
+    summary::{Facts, Summary},
+    writers::WriterId,
+};
 use crate::{
-    entry::{Entry, Time, encode},
+    entry::{BatchMark, Entry, Head, encode, number},
     error::Error,
 };
 
@@ -16,8 +21,26 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Batch {
     pub(super) text: Vec<u8>,
-    /// The time and the length of each line.
-    pub(super) lines: Vec<(Time, usize)>,
+    /// The length of each line.
+    pub(super) sizes: Vec<usize>,
+    pub(super) pieces: Vec<Piece>,
+    /// Who wrote it, and the number that it got there.
+    pub(super) writer: Option<(WriterId, u64)>,
+}
+
+/// Lines that go into one block, summed up where the caller runs.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    pub(super) lines: usize,
+    /// How long they are before they are numbered.
+    pub(super) size_bytes: usize,
+    pub(super) summary: Summary,
+}
+
+impl Piece {
+    fn has_room(&self, size_bytes: usize) -> bool {
+        self.lines < BLOCK_LINES && self.size_bytes + size_bytes <= BLOCK_BYTES
+    }
 }
 
 impl Batch {
@@ -27,9 +50,73 @@ impl Batch {
         for entry in entries {
             let start = batch.text.len();
             encode(entry, &mut batch.text);
-            batch.lines.push((entry.time, batch.text.len() - start));
+            batch.note(batch.text.len() - start, entry.into());
         }
         batch
+    }
+
+    /// Adds a line that `write` appends, and whose `head` says what it will, but for its number.
+    ///
+    /// # Errors
+    /// That of `write`: nothing is added.
+    pub fn push<E>(&mut self, head: &Head<'_>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let start = self.text.len();
+        write(&mut self.text).inspect_err(|_| self.text.truncate(start))?;
+        self.note(self.text.len() - start, head.into());
+        Ok(())
+    }
+
+    /// The lines, still without their numbers.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// How many entries it has.
+    pub fn len(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    /// Makes it the batch of this number of a writer: it is written unless that one or a later one of the writer was.
+    #[must_use]
+    pub fn of_writer(mut self, writer: WriterId, number: u64) -> Self {
+        self.writer = Some((writer, number));
+        self
+    }
+
+    /// Appends its lines to `text`, numbered from `first` on, and the sizes that its pieces have then to `sizes`.
+    pub(super) fn number(&self, first: u64, text: &mut Vec<u8>, sizes: &mut Vec<usize>) {
+        let mut mark = self.writer.as_ref().map(|(writer, number)| BatchMark {
+            writer: writer.as_str().into(),
+            number: *number,
+            entries: self.sizes.len(),
+        });
+        let mut lines = (first..).zip(&self.sizes);
+        let mut rest = &self.text[..];
+        for piece in &self.pieces {
+            let start = text.len();
+            for (sequence, size_bytes) in lines.by_ref().take(piece.lines) {
+                let (line, after) = rest.split_at(*size_bytes);
+                number(sequence, mark.take().as_ref(), line, text);
+                rest = after;
+            }
+            sizes.push(text.len() - start);
+        }
+    }
+
+    fn note(&mut self, size_bytes: usize, facts: Facts<'_>) {
+        self.sizes.push(size_bytes);
+        if !self.pieces.last().is_some_and(|piece| piece.has_room(size_bytes)) {
+            self.pieces.push(Piece::default());
+        }
+        let piece = self.pieces.last_mut().expect("there is a piece now");
+        piece.lines += 1;
+        piece.size_bytes += size_bytes;
+        piece.summary.note(facts);
     }
 }
 
@@ -68,7 +155,8 @@ impl Written {
         Self(answer)
     }
 
-    /// Waits until the batch is as durable as asked. Returns the number of its last entry.
+    /// Waits until the batch is as durable as asked. Returns the number of its last entry; 0 when it is one of a writer
+    /// that was written before its last one.
     ///
     /// # Errors
     /// [`Error::DiskFull`] when it was not written, [`Error::StoreFailed`] when it may be or not.

@@ -3,6 +3,8 @@
 //! Nothing here is logged for each request: the log of this service goes into itself, so that would never end.
 
 use std::{
+    cmp::Ordering,
+    collections::HashMap,
     io,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -11,14 +13,12 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use super::{
-    append::Append,
-    disk::{Disk, is_full},
-    index::Index,
+    append::{Append, Batch},
+    disk::is_full,
+    writers::{LastBatch, WriterId, Writers},
+    writing::Writing,
 };
-use crate::{
-    entry::{Time, number},
-    error::Error,
-};
+use crate::error::Error;
 
 /// A group ends with the batch that reaches this size: a disk is at its best long before, and others wait for it.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
@@ -33,32 +33,37 @@ enum State {
     Retired,
 }
 
-/// Owns the end of the file.
+/// Owns the end of the log.
 pub(super) struct Committer {
-    disk: Box<dyn Disk>,
-    index: Arc<Mutex<Index>>,
+    writing: Writing,
+    /// Guards what is known of writers; changed only here. Never held while a disk is waited for.
+    writers: Arc<Mutex<Writers>>,
     visible: watch::Sender<u64>,
-    next: u64,
-    size_bytes: u64,
     state: State,
-    /// Whether something was written that is not synced.
-    dirty: bool,
+    /// The text of a group, kept for its room.
+    text: Vec<u8>,
+}
+
+/// What becomes of a group once it is written.
+#[derive(Default)]
+struct Plan {
+    /// The number of the last entry of each batch; 0 where it is not known any more.
+    answers: Vec<u64>,
+    /// Which batches are written: the others are duplicates.
+    is_new: Vec<bool>,
+    /// The sizes of the pieces of those that are.
+    sizes: Vec<usize>,
+    last_batches: HashMap<WriterId, LastBatch>,
 }
 
 impl Committer {
-    pub(super) fn new(disk: Box<dyn Disk>, index: Arc<Mutex<Index>>, visible: watch::Sender<u64>) -> Self {
-        let (next, size_bytes) = {
-            let index = index.lock().unwrap_or_else(PoisonError::into_inner);
-            (index.next(), index.size_bytes())
-        };
+    pub(super) fn new(writing: Writing, writers: Arc<Mutex<Writers>>, visible: watch::Sender<u64>) -> Self {
         Self {
-            disk,
-            index,
+            writing,
+            writers,
             visible,
-            next,
-            size_bytes,
             state: State::Working,
-            dirty: false,
+            text: Vec::new(),
         }
     }
 
@@ -67,7 +72,7 @@ impl Committer {
         while let Some(first) = queue.blocking_recv() {
             self.commit(group(first, &mut queue));
         }
-        if self.dirty && self.state != State::Retired {
+        if self.state != State::Retired {
             // A failure was logged; there is nobody to tell.
             let _ = self.sync();
         }
@@ -79,59 +84,89 @@ impl Committer {
         if group.is_empty() {
             return;
         }
-        let (text, lines) = self.number(&group);
-        let synced = group.iter().any(|append| append.synced);
-        match self.write(&text, synced) {
-            Ok(()) => {
-                self.publish(&lines, text.len());
-                answer(group, lines.first().map_or(0, |(sequence, ..)| *sequence));
+        match self.write(&group) {
+            Ok(plan) => {
+                self.publish(&group, &plan);
+                answer(group, plan.answers);
             }
             Err(failure) => refuse(group, failure),
         }
     }
 
-    /// The text of a group, and the number, time and size of each line.
-    fn number(&self, group: &[Append]) -> (Vec<u8>, Vec<(u64, Time, usize)>) {
-        let (mut text, mut lines) = (Vec::new(), Vec::new());
-        for batch in group.iter().map(|append| &append.batch) {
-            let mut rest = &batch.text[..];
-            for (time, size_bytes) in &batch.lines {
-                let (line, after) = rest.split_at(*size_bytes);
-                let (start, sequence) = (text.len(), self.next + lines.len() as u64);
-                number(sequence, line, &mut text);
-                lines.push((sequence, *time, text.len() - start));
-                rest = after;
-            }
-        }
-        (text, lines)
-    }
-
-    fn write(&mut self, text: &[u8], synced: bool) -> Result<(), Failure> {
+    fn write(&mut self, group: &[Append]) -> Result<Plan, Failure> {
         if self.state == State::Retired {
             return Err(Failure::Failed);
         }
-        self.disk.append(text).map_err(|error| self.undo(&error))?;
-        self.dirty = true;
-        if synced {
+        self.writing.prepare().map_err(|error| self.retire("begin", &error))?;
+        let plan = self.number(group);
+        self.writing.write(&self.text).map_err(|error| self.undo(&error))?;
+        // A duplicate, too, is answered once it is as durable as asked.
+        if group.iter().any(|append| append.synced) {
             self.sync()?;
         }
         if self.state == State::Full {
             self.state = State::Working;
             info!("the disk of the log has room again");
         }
-        Ok(())
+        Ok(plan)
+    }
+
+    /// Makes the text of a group.
+    fn number(&mut self, group: &[Append]) -> Plan {
+        self.text.clear();
+        let (mut next, mut plan) = (self.writing.next(), Plan::default());
+        for batch in group.iter().map(|append| &append.batch) {
+            let duplicate = self.duplicate(batch, &plan);
+            plan.is_new.push(duplicate.is_none());
+            plan.answers.push(duplicate.unwrap_or_else(|| {
+                batch.number(next, &mut self.text, &mut plan.sizes);
+                next += batch.sizes.len() as u64;
+                next - 1
+            }));
+            if let (Some((writer, number)), None) = (&batch.writer, duplicate) {
+                let last_batch = LastBatch {
+                    number: *number,
+                    last_sequence: next - 1,
+                };
+                plan.last_batches.insert(writer.clone(), last_batch);
+            }
+        }
+        plan
+    }
+
+    /// The number of the last entry of a batch that was written before, or is by the same plan.
+    fn duplicate(&self, batch: &Batch, plan: &Plan) -> Option<u64> {
+        let (writer, number) = batch.writer.as_ref()?;
+        let known = || self.writers.lock().unwrap_or_else(PoisonError::into_inner).get(writer);
+        let last = plan.last_batches.get(writer).copied().or_else(known)?;
+        match number.cmp(&last.number) {
+            Ordering::Less => Some(0),
+            Ordering::Equal => Some(last.last_sequence),
+            Ordering::Greater => None,
+        }
+    }
+
+    /// Shows what was written to readers.
+    fn publish(&mut self, group: &[Append], plan: &Plan) {
+        let new = group.iter().zip(&plan.is_new).filter(|(_, is_new)| **is_new);
+        let pieces = new.flat_map(|(append, _)| &append.batch.pieces);
+        let last = self.writing.publish(pieces.zip(plan.sizes.iter().copied()));
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (writer, batch) in &plan.last_batches {
+            writers.note(writer, *batch);
+        }
+        drop(writers);
+        self.visible.send_replace(last);
     }
 
     fn sync(&mut self) -> Result<(), Failure> {
         // After a failed fsync the kernel may forget what it could not write: trying again would prove nothing.
-        self.disk.sync().map_err(|error| self.retire("sync", &error))?;
-        self.dirty = false;
-        Ok(())
+        self.writing.sync().map_err(|error| self.retire("sync", &error))
     }
 
     /// Cuts off what a failed write left.
     fn undo(&mut self, cause: &io::Error) -> Failure {
-        if let Err(error) = self.disk.truncate(self.size_bytes) {
+        if let Err(error) = self.writing.undo() {
             return self.retire("truncate", &error);
         }
         if !is_full(cause) {
@@ -148,21 +183,6 @@ impl Committer {
         self.state = State::Retired;
         error!(operation, error = %cause, "the disk of the log failed: nothing is written until a restart");
         Failure::Failed
-    }
-
-    /// Shows to readers what was written.
-    fn publish(&mut self, lines: &[(u64, Time, usize)], size_bytes: usize) {
-        let Some((last, ..)) = lines.last() else {
-            return;
-        };
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        for (sequence, time, size_bytes) in lines {
-            index.push(*size_bytes, Some((*sequence, *time)));
-        }
-        drop(index);
-        self.next = last + 1;
-        self.size_bytes += size_bytes as u64;
-        self.visible.send_replace(*last);
     }
 }
 
@@ -186,11 +206,9 @@ fn group(first: Append, queue: &mut mpsc::Receiver<Append>) -> Vec<Append> {
 }
 
 /// Tells each its last number. Who stopped waiting is not told.
-fn answer(group: Vec<Append>, first: u64) {
-    let mut next = first;
-    for append in group {
-        next += append.batch.lines.len() as u64;
-        let _ = append.answer.send(Ok(next - 1));
+fn answer(group: Vec<Append>, answers: Vec<u64>) {
+    for (append, last_sequence) in group.into_iter().zip(answers) {
+        let _ = append.answer.send(Ok(last_sequence));
     }
 }
 

@@ -1,139 +1,77 @@
-//! Finds the file of a data directory, or makes it, and repairs its end.
+//! Finds the segments of a directory, and repairs the end of each.
 
-use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, BufRead, BufReader},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use tracing::warn;
 
-use super::index::Index;
-use crate::error::Error;
+use super::{
+    damaged,
+    disk::Files,
+    index::SEQUENCE_MAX,
+    plain::{Plain, file_name, parse_name},
+    scan::scan,
+    sealed::{self, Caches, Sealed},
+    segments::Segment,
+    writers::Writers,
+};
 
-/// Only the user that runs the service reads what everybody logs.
-const DIRECTORY_MODE: u32 = 0o700;
-/// As for the directory.
-const FILE_MODE: u32 = 0o600;
-/// Read at once when the file is opened.
-const READ_BYTES: usize = 1024 * 1024;
-
-/// What is needed to go on with a file.
+/// What a directory holds.
+#[derive(Debug, Default)]
 pub(super) struct Opened {
-    pub(super) lock: File,
-    pub(super) reader: File,
-    pub(super) writer: File,
-    pub(super) index: Index,
+    /// The segments, oldest first, those without an entry left out.
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) writers: Writers,
 }
 
-/// Opens the file of a data directory.
-pub(super) fn open(directory: &Path) -> Result<Opened, Error> {
-    let failed = |source| Error::Open {
-        path: directory.to_owned(),
-        source,
-    };
-    make(directory).map_err(failed)?;
-    let lock = lock(directory)?;
-    let mut files = files(directory).map_err(failed)?;
-    if files.len() > 1 {
-        return Err(Error::Layout(directory.to_owned()));
+/// Opens all segments.
+pub(super) fn open(files: &Arc<dyn Files>, caches: &Arc<Caches>) -> io::Result<Opened> {
+    let plain: BTreeSet<u64> = files.list()?.iter().filter_map(|name| parse_name(name)).collect();
+    let sealed = sealed::find(&**files, &plain)?;
+    let mut opened = Opened::default();
+    let firsts: BTreeSet<u64> = plain.union(&sealed).copied().collect();
+    for first in &sealed {
+        let next = firsts.range(first + 1..).next();
+        let bound = next.map_or(SEQUENCE_MAX, |next| next - 1);
+        let sealed = Arc::new(Sealed::open(files.clone(), caches.clone(), *first, bound)?);
+        opened.segments.push(Arc::new(Segment::Sealed(sealed)));
     }
-    let (path, first) = files.pop().unwrap_or_else(|| (directory.join(file_name(1)), 1));
-    let opened = open_file(&path, first, lock).map_err(failed)?;
-    // A new file survives a power cut by its name, too.
-    sync(directory).map_err(failed)?;
+    if let Some(Segment::Sealed(last)) = opened.segments.last().map(|last| &**last) {
+        // Of the last one all has to be known now: where the log goes on, and who wrote what.
+        let writers = last.writers()?;
+        opened
+            .writers
+            .restore(&writers)
+            .ok_or_else(|| damaged("the writers of an index"))?;
+    }
+    for first in plain {
+        let plain = open_plain(&**files, &file_name(first), first, &mut opened.writers)?;
+        if plain.index().size_bytes() == 0 {
+            files.remove(&file_name(first))?;
+            continue;
+        }
+        opened.segments.push(Arc::new(Segment::Plain(Arc::new(plain))));
+    }
+    opened.segments.sort_by_key(|segment| segment.first());
+    // What readers see from here on survives a power cut.
+    files.sync_names()?;
     Ok(opened)
 }
 
-/// Makes the directory when there is none, so that it survives a power cut.
-fn make(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
+fn open_plain(files: &dyn Files, name: &str, first: u64, writers: &mut Writers) -> io::Result<Plain> {
+    let contents = files.open(name)?;
+    let path = files.path(name);
+    let scanned = scan(&*contents, first)?;
+    if scanned.damaged > 0 {
+        warn!(file.path = %path.display(), damaged.lines = scanned.damaged, "leaving out damaged lines");
     }
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(DIRECTORY_MODE).create(directory)?;
-    fs::canonicalize(directory)?.parent().map_or(Ok(()), sync)
-}
-
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-fn lock(directory: &Path) -> Result<File, Error> {
-    let failed = |source| Error::Open {
-        path: directory.to_owned(),
-        source,
-    };
-    let file = append_to(&directory.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse(directory.to_owned())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-/// The name of the file whose first entry has the number `first`. Sorts as the numbers do.
-fn file_name(first: u64) -> String {
-    format!("log-{first:020}.jsonl")
-}
-
-/// The log files of a directory, each with the number of its first entry.
-fn files(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
-    let mut files = Vec::new();
-    for file in fs::read_dir(directory)? {
-        let name = file?.file_name();
-        let first = name.to_str().and_then(|name| {
-            let digits = name.strip_prefix("log-")?.strip_suffix(".jsonl")?;
-            digits.parse().ok().filter(|first| file_name(*first) == name)
-        });
-        files.extend(first.map(|first| (directory.join(name), first)));
-    }
-    Ok(files)
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(path)
-}
-
-fn open_file(path: &Path, first: u64, lock: File) -> io::Result<Opened> {
-    let writer = append_to(path)?;
-    let reader = File::open(path)?;
-    let index = scan(path, &reader, first)?;
-    let torn_bytes = writer.metadata()?.len() - index.size_bytes();
+    let torn_bytes = contents.size_bytes()? - scanned.index.size_bytes();
     if torn_bytes > 0 {
-        warn!(file.path = %path.display(), torn.size_bytes = torn_bytes, "cutting off a last line that is not whole");
-        writer.set_len(index.size_bytes())?;
+        warn!(file.path = %path.display(), torn.size_bytes = torn_bytes, "cutting off an end that is not whole");
+        contents.truncate(scanned.index.size_bytes())?;
     }
-    // What readers see from here on survives a power cut.
-    writer.sync_all()?;
-    Ok(Opened {
-        lock,
-        reader,
-        writer,
-        index,
-    })
-}
-
-/// Reads the whole file, up to a last line that is damaged.
-fn scan(path: &Path, file: &File, first: u64) -> io::Result<Index> {
-    let mut index = Index::starting_at(first);
-    let mut reader = BufReader::with_capacity(READ_BYTES, file);
-    let mut line = Vec::new();
-    let mut damaged = 0_u64;
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        let entry = index.read(&line).map(|entry| (entry.sequence, entry.time));
-        if entry.is_none() {
-            if reader.fill_buf()?.is_empty() {
-                break;
-            }
-            damaged += 1;
-        }
-        index.push(line.len(), entry);
-        line.clear();
+    contents.sync()?;
+    for (writer, batch) in &scanned.batches {
+        writers.note(writer, *batch);
     }
-    if damaged > 0 {
-        warn!(file.path = %path.display(), damaged.lines = damaged, "leaving out damaged lines");
-    }
-    Ok(index)
+    Ok(Plain::new(first, contents, scanned.index))
 }
