@@ -36,10 +36,6 @@ pub enum Error {
     /// Another process has the data directory. The operator stops it, or gives this one another directory.
     #[error("the data directory {} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// The data directory holds more than one log file, which this version does not know how to read. The operator
-    /// runs the version that wrote them.
-    #[error("the data directory {} has several log files: another version wrote it", .0.display())]
-    Layout(PathBuf),
     /// The data directory cannot be used. The operator repairs what the cause names.
     #[error("cannot open the data directory {}: {source}", path.display())]
     Open {
@@ -63,7 +59,7 @@ impl From<Error> for Refusal {
                 Refusal::new(Code::Unavailable, "STORE_FAILED", message).retry_after(STORE_FAILED_RETRY)
             }
             Error::Draining => Refusal::draining(),
-            Error::Read(_) | Error::InUse(_) | Error::Layout(_) | Error::Open { .. } => Refusal::internal(&message),
+            Error::Read(_) | Error::InUse(_) | Error::Open { .. } => Refusal::internal(&message),
         }
     }
 }
@@ -104,7 +100,6 @@ mod tests {
             (Error::Draining, Code::Unavailable, "DRAINING"),
             (Error::Read(io()), Code::Internal, "INTERNAL"),
             (Error::InUse(path.clone()), Code::Internal, "INTERNAL"),
-            (Error::Layout(path.clone()), Code::Internal, "INTERNAL"),
             (Error::Open { path, source: io() }, Code::Internal, "INTERNAL"),
         ];
         for (error, code, reason) in rows {

@@ -47,7 +47,7 @@ impl LogApi {
     /// Opens the data directory, which it makes when there is none. Streams end when `shutdown` is cancelled.
     ///
     /// # Errors
-    /// [`Error::InUse`] when another process has it, [`Error::Layout`] or [`Error::Open`] when it cannot be used.
+    /// [`Error::InUse`] when another process has it, [`Error::Open`] when it cannot be used.
     pub async fn open(data_dir: &Path, settings: &StoreSettings, shutdown: Shutdown) -> Result<Self, Error> {
         let (path, settings): (PathBuf, _) = (data_dir.to_owned(), settings.clone());
         let store = tokio::task::spawn_blocking(move || Store::open(&path, &settings)).await;
