@@ -30,7 +30,7 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the words about a failure are kept, in characters: they come from elsewhere.
 const CAUSE_CHARS_MAX: usize = 256;
 
-/// The forwarding to one backend. What has been counted starts at zero with the process.
+/// The forwarding to one backend.
 #[derive(Debug)]
 pub struct Forward {
     endpoint: Address,
@@ -40,8 +40,7 @@ pub struct Forward {
     saved: Mutex<Saved>,
     /// Guards the words about the last failure. Never held together with `saved`.
     cause: Mutex<String>,
-    /// What has been counted.
-    pub counts: Counts,
+    counts: Counts,
 }
 
 /// What has been counted.
@@ -85,7 +84,7 @@ impl Pace {
 
 impl Forward {
     /// Goes on where the file in `directory` says that this backend is: with everything that is kept where there is none.
-    pub async fn open(directory: &Path, endpoint: Address) -> Arc<Self> {
+    pub async fn open(directory: &Path, endpoint: Address, counts: Counts) -> Arc<Self> {
         let cursor = Cursor::new(directory, endpoint.clone());
         let reading = cursor.clone();
         let read = spawn_blocking(move || reading.read()).await;
@@ -102,7 +101,7 @@ impl Forward {
                 is_failing: false,
             }),
             cause: Mutex::default(),
-            counts: Counts::default(),
+            counts,
         })
     }
 

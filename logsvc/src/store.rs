@@ -27,13 +27,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::{
     append::Append,
-    committer::Committer,
+    committer::{Committer, OnCommit},
     disk::{Directory, Files},
     segments::Segments,
     writing::Writing,
 };
 pub use self::{
     append::{Batch, Durability, Fate, Written},
+    committer::Commit,
     index::entries,
     segments::Block,
     wanted::{Kind, Wanted},
@@ -55,6 +56,7 @@ pub struct Store {
     room: Arc<Semaphore>,
     /// Guards the committer, which is gone once closed.
     committer: Mutex<Option<(mpsc::Sender<Append>, JoinHandle<()>)>>,
+    on_commit: OnCommit,
     /// Has the directory for as long as it is open.
     _files: Arc<dyn Files>,
 }
@@ -79,7 +81,8 @@ impl Store {
         let segments = Arc::new(Segments::new(open::open(&*files).map_err(failed)?));
         let writing = Writing::new(files.clone(), segments.clone(), settings);
         let (visible_now, visible) = watch::channel(segments.last());
-        let committer = Committer::new(writing, visible_now);
+        let on_commit = OnCommit::default();
+        let committer = Committer::new(writing, visible_now, on_commit.clone());
         let (queue, appends) = mpsc::channel(QUEUE_BATCHES_MAX);
         let thread = std::thread::Builder::new()
             .name("log-committer".to_owned())
@@ -90,6 +93,7 @@ impl Store {
             visible,
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
             committer: Mutex::new(Some((queue, thread))),
+            on_commit,
             _files: files,
         })
     }
@@ -123,6 +127,16 @@ impl Store {
         };
         queue.send(append).await.map_err(|_| Error::StoreFailed)?;
         Ok(Written::new(written))
+    }
+
+    /// Says who is told of each commit, in the thread that made it. The first call counts.
+    pub fn set_on_commit(&self, tell: impl Fn(&Commit) + Send + Sync + 'static) {
+        self.on_commit.set(Box::new(tell));
+    }
+
+    /// How many bytes of text wait to be written.
+    pub fn queued_bytes(&self) -> usize {
+        QUEUE_BYTES_MAX - self.room.available_permits()
     }
 
     /// The sequence number of the last entry that readers see, as it rises. Ends once closed.

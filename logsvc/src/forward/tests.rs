@@ -87,7 +87,7 @@ impl Running {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let store = Arc::new(Store::open(directory.path(), &StoreSettings::default()).expect("an open store"));
         write(&store, entries).await;
-        let forward = Forward::open(directory.path(), server.address().clone()).await;
+        let forward = Forward::open(directory.path(), server.address().clone(), Counts::default()).await;
         Self::go_on(directory, store, forward)
     }
 
@@ -175,7 +175,7 @@ async fn a_restart_goes_on_after_what_was_taken() {
         directory, store, task, ..
     } = running;
     drop(task);
-    let forward = Forward::open(directory.path(), server.address().clone()).await;
+    let forward = Forward::open(directory.path(), server.address().clone(), Counts::default()).await;
     assert_eq!(forward.sequence(), 1);
     let running = Running::go_on(directory, store, forward);
     let call = logs.next().await;
@@ -303,7 +303,7 @@ async fn a_position_of_a_log_that_is_gone_goes_on_at_the_end() {
     cursor.write(1_000).expect("written");
     let store = Arc::new(Store::open(directory.path(), &StoreSettings::default()).expect("an open store"));
     write(&store, &[entry("a")]).await;
-    let forward = Forward::open(directory.path(), server.address().clone()).await;
+    let forward = Forward::open(directory.path(), server.address().clone(), Counts::default()).await;
     let running = Running::go_on(directory, store, forward);
     running.reaches(1).await;
     write(&running.store, &[entry("b")]).await;
@@ -317,7 +317,7 @@ async fn a_damaged_position_starts_with_the_first_entry() {
     std::fs::write(directory.path().join("forward.json"), "?").expect("written");
     let store = Arc::new(Store::open(directory.path(), &StoreSettings::default()).expect("an open store"));
     write(&store, &[entry("a")]).await;
-    let forward = Forward::open(directory.path(), server.address().clone()).await;
+    let forward = Forward::open(directory.path(), server.address().clone(), Counts::default()).await;
     let _running = Running::go_on(directory, store, forward);
     assert_eq!(bodies(&logs.next().await.request), ["a"]);
 }

@@ -29,6 +29,8 @@ pub struct Batch {
 #[derive(Debug, Default)]
 pub(super) struct Piece {
     pub(super) lines: usize,
+    /// How many of them are spans.
+    pub(super) spans: usize,
     /// How long they are before they are numbered.
     pub(super) size_bytes: usize,
     pub(super) summary: Summary,
@@ -59,6 +61,7 @@ impl Batch {
         }
         let piece = self.pieces.last_mut().expect("there is a piece now");
         piece.lines += 1;
+        piece.spans += usize::from(facts.is_span);
         piece.size_bytes += size_bytes;
         piece.summary.note(facts);
     }

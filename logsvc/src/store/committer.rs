@@ -2,7 +2,11 @@
 //!
 //! Nothing here is logged for each request: the log of this service goes into itself, so that would never end.
 
-use std::io;
+use std::{
+    fmt, io,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
@@ -12,6 +16,37 @@ use crate::{entry::number, error::Error};
 
 /// A group ends with the batch that reaches this size: a disk is at its best long before, and others wait for it.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// What was written at once.
+#[derive(Debug)]
+pub struct Commit {
+    /// How many log records.
+    pub logs: u64,
+    /// How many spans.
+    pub spans: u64,
+    /// How long their lines are.
+    pub size_bytes: u64,
+    /// How long it took to write them, and to sync them when somebody asked for that.
+    pub took: Duration,
+}
+
+/// Who is told of each [`Commit`], once somebody is.
+#[derive(Clone, Default)]
+pub(super) struct OnCommit(Arc<OnceLock<Tell>>);
+
+type Tell = Box<dyn Fn(&Commit) + Send + Sync>;
+
+impl OnCommit {
+    pub(super) fn set(&self, tell: Tell) {
+        let _ = self.0.set(tell);
+    }
+}
+
+impl fmt::Debug for OnCommit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnCommit").finish_non_exhaustive()
+    }
+}
 
 /// What the disk was like the last time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,16 +62,18 @@ enum State {
 pub(super) struct Committer {
     writing: Writing,
     visible: watch::Sender<u64>,
+    on_commit: OnCommit,
     state: State,
     /// The text of a group, kept for its room.
     text: Vec<u8>,
 }
 
 impl Committer {
-    pub(super) fn new(writing: Writing, visible: watch::Sender<u64>) -> Self {
+    pub(super) fn new(writing: Writing, visible: watch::Sender<u64>, on_commit: OnCommit) -> Self {
         Self {
             writing,
             visible,
+            on_commit,
             state: State::Working,
             text: Vec::new(),
         }
@@ -60,8 +97,10 @@ impl Committer {
             return;
         }
         let synced = group.iter().any(|append| append.synced);
+        let begun = Instant::now();
         match self.write(&group, synced) {
             Ok(sizes) => {
+                self.tell(&group, begun.elapsed());
                 let first = self.writing.next();
                 let pieces = group.iter().flat_map(|append| &append.batch.pieces);
                 let last = self.writing.publish(pieces.zip(sizes));
@@ -70,6 +109,20 @@ impl Committer {
             }
             Err(failure) => refuse(group, failure),
         }
+    }
+
+    fn tell(&self, group: &[Append], took: Duration) {
+        let Some(tell) = self.on_commit.0.get() else {
+            return;
+        };
+        let pieces = || group.iter().flat_map(|append| &append.batch.pieces);
+        let spans = pieces().map(|piece| piece.spans as u64).sum();
+        tell(&Commit {
+            logs: pieces().map(|piece| piece.lines as u64).sum::<u64>() - spans,
+            spans,
+            size_bytes: self.text.len() as u64,
+            took,
+        });
     }
 
     /// Writes a group. Returns the sizes of its pieces.
