@@ -132,6 +132,15 @@ impl Written {
         Self(answer)
     }
 
+    /// What came of the batch, if that is known by now; as [`Written::wait`] says it. Not to be asked again after that.
+    pub fn now(&mut self) -> Option<Result<u64, Error>> {
+        match self.0.try_recv() {
+            Ok(result) => Some(result),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(Error::StoreFailed)),
+        }
+    }
+
     /// Waits until the batch is as durable as asked. Returns the number of its last entry; 0 when it is one of a writer
     /// that was written before its last one.
     ///
