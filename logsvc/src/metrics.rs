@@ -10,7 +10,7 @@ use homeroom::{
     metrics::{
         Histogram, Metrics,
         prometheus_client::{
-            metrics::{counter::Counter, family::Family, gauge::Gauge, histogram},
+            metrics::{counter::Counter, family::Family, histogram},
             registry::Unit,
         },
     },
@@ -55,14 +55,9 @@ struct Told {
     commit_entries: histogram::Histogram,
     refused: By,
     query_seconds: Histogram,
-    tails: Gauge,
     dropped: Counter,
     forward: Counts,
 }
-
-/// An open `Tail`; dropping it is its end.
-#[derive(Debug)]
-pub struct OpenTail(LogMetrics);
 
 impl Default for LogMetrics {
     fn default() -> Self {
@@ -73,7 +68,6 @@ impl Default for LogMetrics {
             commit_entries: histogram::Histogram::new(ENTRIES),
             refused: By::default(),
             query_seconds: Histogram::new(Histogram::FAST),
-            tails: Gauge::default(),
             dropped: Counter::default(),
             forward: Counts::default(),
         };
@@ -167,33 +161,14 @@ impl LogMetrics {
         &self.0.query_seconds
     }
 
-    /// A `Tail` has been opened.
-    pub fn open_tail(&self) -> OpenTail {
-        self.0.tails.inc();
-        OpenTail(self.clone())
-    }
-
-    /// How many `Tail` streams are open.
-    pub fn tails(&self) -> u32 {
-        self.0.tails.get().try_into().unwrap_or(0)
+    /// A reader of `Tail` has missed entries.
+    pub fn on_dropped(&self, entries: u64) {
+        self.0.dropped.inc_by(entries);
     }
 
     /// What the forwarding counts.
     pub fn forward(&self) -> &Counts {
         &self.0.forward
-    }
-}
-
-impl OpenTail {
-    /// A reader has missed entries.
-    pub fn on_dropped(&self, entries: u64) {
-        self.0.0.dropped.inc_by(entries);
-    }
-}
-
-impl Drop for OpenTail {
-    fn drop(&mut self) {
-        self.0.0.tails.dec();
     }
 }
 

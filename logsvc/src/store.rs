@@ -11,6 +11,7 @@ mod commit;
 mod committer;
 mod disk;
 mod index;
+mod lines;
 mod open;
 mod plain;
 mod scan;
@@ -41,7 +42,7 @@ use self::{
 pub use self::{
     append::{Batch, Durability, Fate, Written},
     commit::Commit,
-    index::entries,
+    lines::{entries, lines},
     segments::Block,
     wanted::{Kind, Wanted},
     writers::WriterId,

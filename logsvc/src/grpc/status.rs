@@ -22,7 +22,7 @@ pub(crate) fn status(log: &LogApi, now: SystemTime) -> proto::GetStatusResponse 
         }),
         retention: Some(retention(&log.settings)),
         forward: log.forward.as_deref().map(forward),
-        tails: log.metrics.tails(),
+        tails: log.tails.open(),
     }
 }
 
