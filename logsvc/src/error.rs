@@ -32,6 +32,9 @@ pub enum Error {
     /// The disk failed; the entries may be kept or not, and no more are taken. The caller alerts, or writes elsewhere.
     #[error("the disk of the log failed")]
     StoreFailed,
+    /// Another stream of the same writer was opened. The caller goes on with that one.
+    #[error("another stream of the same writer was opened")]
+    WriterReplaced,
     /// The service is stopping. The caller goes to another instance, or comes back.
     #[error("the service is stopping")]
     Draining,
@@ -64,6 +67,7 @@ impl From<Error> for Refusal {
             Error::StoreFailed => {
                 Refusal::new(Code::Unavailable, "STORE_FAILED", message).retry_after(STORE_FAILED_RETRY)
             }
+            Error::WriterReplaced => Refusal::new(Code::Aborted, "WRITER_REPLACED", message),
             Error::Draining => Refusal::draining(),
             Error::Read(_) | Error::InUse(_) | Error::Open { .. } => Refusal::internal(&message),
         }
@@ -104,6 +108,7 @@ mod tests {
             (Error::DiskFull, Code::ResourceExhausted, "DISK_FULL"),
             (Error::Overloaded, Code::Unavailable, "OVERLOADED"),
             (Error::StoreFailed, Code::Unavailable, "STORE_FAILED"),
+            (Error::WriterReplaced, Code::Aborted, "WRITER_REPLACED"),
             (Error::Draining, Code::Unavailable, "DRAINING"),
             (Error::Read(io()), Code::Internal, "INTERNAL"),
             (Error::InUse(path.clone()), Code::Internal, "INTERNAL"),

@@ -5,6 +5,7 @@
 mod ingest;
 pub mod otlp;
 mod query;
+mod status;
 mod tail;
 mod trace;
 
@@ -13,26 +14,35 @@ use std::{
     pin::Pin,
     str::FromStr,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::stream::{Stream, StreamExt};
 use homeroom::{
-    model::InvalidField,
+    metrics::Metrics,
+    model::{Address, InvalidField},
     page::Page,
     proto::log::v1::{self as proto, log_server::Log},
     shutdown::Shutdown,
 };
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::ingest::Streams;
 use crate::{
     config::StoreSettings,
     entry::{Time, batch},
     error::Error,
+    forward::Forward,
+    metrics::{self, LogMetrics},
     query::{Filter, Found, Limit, Order, Scan},
     store::{Batch, Durability, Fate, Store},
     tail::Tails,
 };
+
+/// How long a batch waits for room in the queue. A disk that works makes some within this; callers of one that does not
+/// must not pile up.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -42,6 +52,11 @@ pub struct LogApi {
     store: Arc<Store>,
     tails: Tails,
     shutdown: Shutdown,
+    streams: Arc<Streams>,
+    settings: Arc<StoreSettings>,
+    start_time: SystemTime,
+    forward: Option<Arc<Forward>>,
+    metrics: LogMetrics,
 }
 
 impl LogApi {
@@ -50,18 +65,51 @@ impl LogApi {
     /// # Errors
     /// [`Error::InUse`] when another process has it, [`Error::Open`] when it cannot be used.
     pub async fn open(data_dir: &Path, settings: &StoreSettings, shutdown: Shutdown) -> Result<Self, Error> {
-        let (path, settings): (PathBuf, _) = (data_dir.to_owned(), settings.clone());
-        let store = tokio::task::spawn_blocking(move || Store::open(&path, &settings)).await;
+        let settings = Arc::new(settings.clone());
+        let (path, kept): (PathBuf, _) = (data_dir.to_owned(), settings.clone());
+        let store = tokio::task::spawn_blocking(move || Store::open(&path, &kept)).await;
         let failed = |error: tokio::task::JoinError| Error::Open {
             path: data_dir.to_owned(),
             source: error.into(),
         };
-        let store = Arc::new(store.map_err(failed)??);
+        let (store, metrics) = (Arc::new(store.map_err(failed)??), LogMetrics::default());
+        let told = metrics.clone();
+        store.set_on_commit(move |commit| told.on_commit(commit));
         Ok(Self {
             tails: Tails::new(store.clone()),
             store,
             shutdown,
+            streams: Arc::default(),
+            settings,
+            start_time: SystemTime::now(),
+            forward: None,
+            metrics,
         })
+    }
+
+    /// Forwards entries to a backend from now on, for as long as what it returns is polled. The position there is kept in
+    /// the data directory.
+    pub async fn forward(
+        &mut self,
+        data_dir: &Path,
+        endpoint: Address,
+    ) -> (Arc<Forward>, impl Future<Output = ()> + use<>) {
+        let forward = Forward::open(data_dir, endpoint, self.metrics.forward().clone()).await;
+        self.forward = Some(forward.clone());
+        (forward.clone(), forward.run(self.store.clone()))
+    }
+
+    /// Tells what is counted from now on. To be called once for the same service.
+    pub fn tell(&self, metrics: &Metrics) {
+        self.metrics.register(metrics);
+        let store = self.store.clone();
+        let (name, help) = ("homeroom_log_queued_bytes", "Bytes of lines that wait to be written");
+        metrics.register_gauge(name, help, move || store.queued_bytes() as u64);
+        let streams = self.streams.clone();
+        let (name, help) = ("homeroom_log_writers", "Writers that have a stream of Ingest open");
+        metrics.register_gauge(name, help, move || streams.len() as u64);
+        let log = self.clone();
+        metrics::tell_status(metrics, move || status::status(&log, SystemTime::now()));
     }
 
     /// Writes and syncs what is queued, and takes no more: to be called once the server has drained. Reads go on.
@@ -74,10 +122,44 @@ impl LogApi {
         }
     }
 
+    fn ingest_from<R>(&self, requests: R) -> impl Stream<Item = Result<proto::IngestResponse, Status>> + Send + use<R>
+    where
+        R: Stream<Item = Result<proto::IngestRequest, Status>> + Send + Unpin + 'static,
+    {
+        let (store, streams) = (self.store.clone(), self.streams.clone());
+        let answers = ingest::acknowledge(store, streams, self.shutdown.clone(), requests);
+        let metrics = self.metrics.clone();
+        answers.inspect(move |answer| {
+            if let Err(status) = answer {
+                metrics.on_refused(status);
+            }
+        })
+    }
+
+    /// Writes a batch, and waits until it is as durable as asked. Returns the number of its last entry; 0 when nothing is
+    /// waited for.
+    async fn append(&self, batch: Batch, durability: Durability) -> Result<u64, Error> {
+        let fate = Fate::default();
+        let queued = timeout(ROOM_PATIENCE, self.store.append(batch, durability, &fate)).await;
+        let written = queued.unwrap_or(Err(Error::Overloaded))?;
+        match durability {
+            Durability::Received => Ok(0),
+            Durability::Written | Durability::Synced => written.wait().await,
+        }
+    }
+
     async fn scan(&self, filter: Filter, order: Order, limit: Limit, after: Option<u64>) -> Result<Found, Error> {
         let visible = *self.store.visible().borrow();
         let scan = Scan::new(Arc::new(filter), order, limit, after, visible);
         scan.finish(&self.store).await
+    }
+
+    /// Counts how long it takes to find something.
+    async fn timed<T>(&self, finding: impl Future<Output = Result<T, Error>>) -> Result<Response<T>, Status> {
+        let begun = Instant::now();
+        let found = finding.await;
+        self.metrics.query_seconds().observe(begun.elapsed());
+        Ok(Response::new(found?))
     }
 }
 
@@ -88,12 +170,11 @@ impl Log for LogApi {
 
     async fn write(&self, request: Request<proto::WriteRequest>) -> Result<Response<proto::WriteResponse>, Status> {
         let request = request.into_inner();
-        let (batch, durability) = decode(request.entries, request.durability)?;
-        let written = self.store.append(batch, durability, &Fate::default()).await?;
-        let last_sequence = match durability {
-            Durability::Received => 0,
-            Durability::Written | Durability::Synced => written.wait().await?,
+        let written = async {
+            let (batch, durability) = decode(request.entries, request.durability)?;
+            Ok(self.append(batch, durability).await?)
         };
+        let last_sequence = written.await.inspect_err(|status| self.metrics.on_refused(status))?;
         Ok(Response::new(proto::WriteResponse { last_sequence }))
     }
 
@@ -101,12 +182,11 @@ impl Log for LogApi {
         &self,
         request: Request<Streaming<proto::IngestRequest>>,
     ) -> Result<Response<Self::IngestStream>, Status> {
-        let answers = ingest::acknowledge(self.store.clone(), self.shutdown.clone(), request.into_inner());
-        Ok(Response::new(answers.boxed()))
+        Ok(Response::new(self.ingest_from(request.into_inner()).boxed()))
     }
 
     async fn query(&self, request: Request<proto::QueryRequest>) -> Result<Response<proto::QueryResponse>, Status> {
-        Ok(Response::new(query::query(self, request.into_inner()).await?))
+        self.timed(query::query(self, request.into_inner())).await
     }
 
     async fn tail(&self, request: Request<proto::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
@@ -117,21 +197,21 @@ impl Log for LogApi {
         &self,
         request: Request<proto::GetTraceRequest>,
     ) -> Result<Response<proto::GetTraceResponse>, Status> {
-        Ok(Response::new(trace::get(self, request.into_inner()).await?))
+        self.timed(trace::get(self, request.into_inner())).await
     }
 
     async fn list_traces(
         &self,
         request: Request<proto::ListTracesRequest>,
     ) -> Result<Response<proto::ListTracesResponse>, Status> {
-        Ok(Response::new(trace::list(self, request.into_inner()).await?))
+        self.timed(trace::list(self, request.into_inner())).await
     }
 
     async fn get_status(
         &self,
         _: Request<proto::GetStatusRequest>,
     ) -> Result<Response<proto::GetStatusResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(status::status(self, SystemTime::now())))
     }
 }
 

@@ -7,6 +7,7 @@
 //! goes. Readers see what has been acknowledged and nothing else. Must never import `query`, `tail` or `grpc`.
 
 mod append;
+mod commit;
 mod committer;
 mod disk;
 mod frames;
@@ -36,6 +37,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::{
     append::Append,
+    commit::OnCommit,
     committer::Committer,
     disk::{Directory, Files},
     keeper::{Deletion, Keeper},
@@ -46,6 +48,7 @@ use self::{
 };
 pub use self::{
     append::{Batch, Durability, Fate, Written},
+    commit::Commit,
     keeper::Usage,
     lines::{entries, lines},
     segments::Block,
@@ -74,6 +77,7 @@ pub struct Store {
     /// Guards what seals and deletes segments, which is gone once closed.
     keeper: Mutex<Option<Keeper>>,
     deletion: Arc<Deletion>,
+    on_commit: OnCommit,
     /// Has the directory for as long as it is open.
     _files: Arc<dyn Files>,
 }
@@ -104,7 +108,8 @@ impl Store {
         let deletion = Arc::new(Deletion::new(files.clone(), segments.clone(), settings.clone()));
         let keeper = Keeper::start(files.clone(), segments.clone(), caches, deletion.clone()).map_err(failed)?;
         let (visible_now, visible) = watch::channel(segments.last());
-        let committer = Committer::new(writing, writers.clone(), visible_now);
+        let on_commit = OnCommit::default();
+        let committer = Committer::new(writing, writers.clone(), visible_now, on_commit.clone());
         let (queue, appends) = mpsc::channel(QUEUE_BATCHES_MAX);
         let thread = std::thread::Builder::new()
             .name("log-committer".to_owned())
@@ -118,6 +123,7 @@ impl Store {
             committer: Mutex::new(Some((queue, thread))),
             keeper: Mutex::new(Some(keeper)),
             deletion,
+            on_commit,
             _files: files,
         })
     }
@@ -152,6 +158,16 @@ impl Store {
         };
         queue.send(append).await.map_err(|_| Error::StoreFailed)?;
         Ok(Written::new(written))
+    }
+
+    /// Says who is told of each commit, in the thread that made it. The first call counts.
+    pub fn set_on_commit(&self, tell: impl Fn(&Commit) + Send + Sync + 'static) {
+        self.on_commit.set(Box::new(tell));
+    }
+
+    /// How many bytes of text wait to be written.
+    pub fn queued_bytes(&self) -> usize {
+        QUEUE_BYTES_MAX - self.room.available_permits()
     }
 
     /// The sequence number of the last entry that readers see, as it rises. Ends once closed.

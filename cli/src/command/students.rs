@@ -73,10 +73,7 @@ pub async fn grade(client: &Client, output: &Output, grade: Grade) -> Result<(),
         );
         vec![Cell::from(text).into()]
     })?;
-    complain(&format!(
-        "homeroom: what this did: homeroom trace {}",
-        trace.trace_id()
-    ));
+    complain(&format!("homeroom: what this did: homeroom trace {}", trace.trace_id()));
     Ok(())
 }
 

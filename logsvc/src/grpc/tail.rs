@@ -27,7 +27,12 @@ pub(super) fn tail(
         lag_max: request.lag_max,
     };
     let parts = api.tails.follow(filter, start, api.shutdown.clone());
-    Ok(parts.map(|part| Ok(part?.into())))
+    let metrics = api.metrics.clone();
+    Ok(parts.map(move |part| {
+        let answer = proto::TailResponse::from(part?);
+        metrics.on_dropped(answer.dropped.map_or(0, |dropped| dropped.count));
+        Ok(answer)
+    }))
 }
 
 impl From<Part> for proto::TailResponse {

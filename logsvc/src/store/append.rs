@@ -32,6 +32,8 @@ pub struct Batch {
 #[derive(Debug, Default)]
 pub(super) struct Piece {
     pub(super) lines: usize,
+    /// How many of them are spans.
+    pub(super) spans: usize,
     /// How long they are before they are numbered.
     pub(super) size_bytes: usize,
     pub(super) summary: Summary,
@@ -115,6 +117,7 @@ impl Batch {
         }
         let piece = self.pieces.last_mut().expect("there is a piece now");
         piece.lines += 1;
+        piece.spans += usize::from(facts.is_span);
         piece.size_bytes += size_bytes;
         piece.summary.note(facts);
     }
@@ -153,6 +156,15 @@ pub struct Written(oneshot::Receiver<Result<u64, Error>>);
 impl Written {
     pub(super) fn new(answer: oneshot::Receiver<Result<u64, Error>>) -> Self {
         Self(answer)
+    }
+
+    /// What came of the batch, if that is known by now; as [`Written::wait`] says it. Not to be asked again after that.
+    pub fn now(&mut self) -> Option<Result<u64, Error>> {
+        match self.0.try_recv() {
+            Ok(result) => Some(result),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(Error::StoreFailed)),
+        }
     }
 
     /// Waits until the batch is as durable as asked. Returns the number of its last entry; 0 when it is one of a writer

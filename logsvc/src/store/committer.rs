@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     io,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, watch};
@@ -14,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::{
     append::{Append, Batch},
+    commit::{Commit, OnCommit},
     disk::is_full,
     writers::{LastBatch, WriterId, Writers},
     writing::Writing,
@@ -39,6 +41,7 @@ pub(super) struct Committer {
     /// Guards what is known of writers; changed only here. Never held while a disk is waited for.
     writers: Arc<Mutex<Writers>>,
     visible: watch::Sender<u64>,
+    on_commit: OnCommit,
     state: State,
     /// The text of a group, kept for its room.
     text: Vec<u8>,
@@ -57,11 +60,17 @@ struct Plan {
 }
 
 impl Committer {
-    pub(super) fn new(writing: Writing, writers: Arc<Mutex<Writers>>, visible: watch::Sender<u64>) -> Self {
+    pub(super) fn new(
+        writing: Writing,
+        writers: Arc<Mutex<Writers>>,
+        visible: watch::Sender<u64>,
+        on_commit: OnCommit,
+    ) -> Self {
         Self {
             writing,
             writers,
             visible,
+            on_commit,
             state: State::Working,
             text: Vec::new(),
         }
@@ -84,13 +93,21 @@ impl Committer {
         if group.is_empty() {
             return;
         }
+        let begun = Instant::now();
         match self.write(&group) {
             Ok(plan) => {
+                self.tell(&group, &plan, begun.elapsed());
                 self.publish(&group, &plan);
                 answer(group, plan.answers);
             }
             Err(failure) => refuse(group, failure),
         }
+    }
+
+    fn tell(&self, group: &[Append], plan: &Plan, took: Duration) {
+        let written = group.iter().zip(&plan.is_new).filter(|(_, is_new)| **is_new);
+        let batches = written.map(|(append, _)| &append.batch);
+        self.on_commit.tell(|| Commit::of(batches, self.text.len(), took));
     }
 
     fn write(&mut self, group: &[Append]) -> Result<Plan, Failure> {
