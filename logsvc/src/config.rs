@@ -27,7 +27,7 @@ pub struct Args {
     #[command(flatten)]
     store: StoreArgs,
     /// Sends all entries and spans on to this OTLP/gRPC endpoint, at least once [default: nowhere]
-    #[arg(long, env = "HOMEROOM_FORWARD", value_name = "HOST:PORT")]
+    #[arg(long, env = "HOMEROOM_FORWARD", value_name = "[http://]HOST:PORT")]
     forward: Option<String>,
 }
 
@@ -117,13 +117,22 @@ impl Args {
             forward: errors.check(
                 "--forward",
                 self.forward.as_deref(),
-                |text| address(text).map(Some),
+                |text| endpoint(text).map(Some),
                 None,
             ),
         };
         let storing = errors.into_result(storing)?.expect("it has no errors");
         Ok(LogConfig { storing, settings })
     }
+}
+
+/// Reads where OTLP/gRPC is spoken without TLS: an address, or a URL of one as OpenTelemetry's settings have it.
+fn endpoint(text: &str) -> Result<Address, String> {
+    let bare = text
+        .strip_prefix("http://")
+        .map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    let allowed = |_| "must be host:port or http://host:port, such as `collector:4317`".to_owned();
+    address(bare.unwrap_or(text)).map_err(allowed)
 }
 
 impl StoreArgs {
@@ -201,6 +210,24 @@ mod tests {
         };
         let forward = Some("collector:4317".parse().expect("an address"));
         assert_eq!(check(&flags), Ok(Settings { store, forward }));
+    }
+
+    #[test]
+    fn an_endpoint_is_an_address_or_a_url_of_one_without_tls() {
+        let forward = |text: &str| check(&[&format!("--forward={text}")]).map(|settings| settings.forward);
+        let expected = Some("collector:4317".parse().expect("an address"));
+        for text in ["collector:4317", "http://collector:4317", "http://collector:4317/"] {
+            assert_eq!(forward(text), Ok(expected.clone()), "{text}");
+        }
+        for text in [
+            "https://collector:4317",
+            "http://collector",
+            "http://collector:4317/v1/logs",
+            "http://",
+            "",
+        ] {
+            assert!(forward(text).is_err(), "{text}");
+        }
     }
 
     #[test]

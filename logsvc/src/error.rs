@@ -11,6 +11,8 @@ use crate::entry::TraceId;
 const DISK_FULL_RETRY: Duration = Duration::from_secs(10);
 /// A failed disk is replaced by people: this only keeps clients from hammering.
 const STORE_FAILED_RETRY: Duration = Duration::from_secs(30);
+/// A disk that works writes what waits within this.
+const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 
 /// An error of the Log service.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,12 @@ pub enum Error {
     /// The disk failed; the entries may be kept or not, and no more are taken. The caller alerts, or writes elsewhere.
     #[error("the disk of the log failed")]
     StoreFailed,
+    /// More waits to be written than may; nothing of the request was kept. The caller keeps its entries and comes back.
+    #[error("too many entries wait to be written")]
+    Overloaded,
+    /// Another stream of the same writer was opened. The caller goes on with that one.
+    #[error("another stream of the same writer was opened")]
+    WriterReplaced,
     /// The service is stopping. The caller goes to another instance, or comes back.
     #[error("the service is stopping")]
     Draining,
@@ -36,10 +44,6 @@ pub enum Error {
     /// Another process has the data directory. The operator stops it, or gives this one another directory.
     #[error("the data directory {} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// The data directory holds more than one log file, which this version does not know how to read. The operator
-    /// runs the version that wrote them.
-    #[error("the data directory {} has several log files: another version wrote it", .0.display())]
-    Layout(PathBuf),
     /// The data directory cannot be used. The operator repairs what the cause names.
     #[error("cannot open the data directory {}: {source}", path.display())]
     Open {
@@ -62,8 +66,10 @@ impl From<Error> for Refusal {
             Error::StoreFailed => {
                 Refusal::new(Code::Unavailable, "STORE_FAILED", message).retry_after(STORE_FAILED_RETRY)
             }
+            Error::Overloaded => Refusal::new(Code::Unavailable, "OVERLOADED", message).retry_after(OVERLOADED_RETRY),
+            Error::WriterReplaced => Refusal::new(Code::Aborted, "WRITER_REPLACED", message),
             Error::Draining => Refusal::draining(),
-            Error::Read(_) | Error::InUse(_) | Error::Layout(_) | Error::Open { .. } => Refusal::internal(&message),
+            Error::Read(_) | Error::InUse(_) | Error::Open { .. } => Refusal::internal(&message),
         }
     }
 }
@@ -101,10 +107,11 @@ mod tests {
             (Error::TraceNotFound(id), Code::NotFound, "TRACE_NOT_FOUND"),
             (Error::DiskFull, Code::ResourceExhausted, "DISK_FULL"),
             (Error::StoreFailed, Code::Unavailable, "STORE_FAILED"),
+            (Error::Overloaded, Code::Unavailable, "OVERLOADED"),
+            (Error::WriterReplaced, Code::Aborted, "WRITER_REPLACED"),
             (Error::Draining, Code::Unavailable, "DRAINING"),
             (Error::Read(io()), Code::Internal, "INTERNAL"),
             (Error::InUse(path.clone()), Code::Internal, "INTERNAL"),
-            (Error::Layout(path.clone()), Code::Internal, "INTERNAL"),
             (Error::Open { path, source: io() }, Code::Internal, "INTERNAL"),
         ];
         for (error, code, reason) in rows {
@@ -113,16 +120,24 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_names_its_quota_and_when_to_come_back() {
+    fn a_full_disk_names_its_quota() {
         let details = Status::from(Error::DiskFull).get_error_details();
         assert_eq!(
             details.quota_failure().expect("a quota failure").violations[0].subject,
             "disk"
         );
-        assert_eq!(
-            details.retry_info().expect("retry info").retry_delay,
-            Some(DISK_FULL_RETRY)
-        );
+    }
+
+    #[test]
+    fn who_can_come_back_is_told_when() {
+        for (error, delay) in [
+            (Error::DiskFull, DISK_FULL_RETRY),
+            (Error::StoreFailed, STORE_FAILED_RETRY),
+            (Error::Overloaded, OVERLOADED_RETRY),
+        ] {
+            let details = Status::from(error).get_error_details();
+            assert_eq!(details.retry_info().expect("retry info").retry_delay, Some(delay));
+        }
     }
 
     #[test]

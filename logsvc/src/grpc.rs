@@ -3,27 +3,32 @@
 //! Logs nothing above `debug` for a request: the log of this service goes into itself.
 
 mod ingest;
+mod status;
 
 use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::stream::{Stream, StreamExt};
 use homeroom::{
-    model::InvalidField,
+    metrics::Metrics,
+    model::{Address, InvalidField},
     page::Page,
     proto::log::v1::{self as proto, log_server::Log},
     shutdown::Shutdown,
 };
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     config::StoreSettings,
     entry::{Time, TraceId, batch},
     error::Error,
+    forward::Forward,
+    metrics::{self, LogMetrics},
     query::{Filter, Found, Limit, Order, Scan},
     store::{Batch, Durability, Fate, Store},
     tail,
@@ -34,6 +39,10 @@ const TRACE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// As the contract has it.
 const TRACE_ENTRIES_MAX: usize = 10_000;
 
+/// How long a batch waits for room in the queue. A disk that works makes some within this; callers of one that does not
+/// must not pile up.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The Log service over the file of a data directory. Clones share it.
@@ -41,24 +50,58 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct LogApi {
     store: Arc<Store>,
     shutdown: Shutdown,
+    settings: Arc<StoreSettings>,
+    start_time: SystemTime,
+    forward: Option<Arc<Forward>>,
+    metrics: LogMetrics,
 }
 
 impl LogApi {
     /// Opens the data directory, which it makes when there is none. Streams end when `shutdown` is cancelled.
     ///
     /// # Errors
-    /// [`Error::InUse`] when another process has it, [`Error::Layout`] or [`Error::Open`] when it cannot be used.
+    /// [`Error::InUse`] when another process has it, [`Error::Open`] when it cannot be used.
     pub async fn open(data_dir: &Path, settings: &StoreSettings, shutdown: Shutdown) -> Result<Self, Error> {
-        let (path, settings): (PathBuf, _) = (data_dir.to_owned(), settings.clone());
-        let store = tokio::task::spawn_blocking(move || Store::open(&path, &settings)).await;
+        let settings = Arc::new(settings.clone());
+        let (path, kept): (PathBuf, _) = (data_dir.to_owned(), settings.clone());
+        let store = tokio::task::spawn_blocking(move || Store::open(&path, &kept)).await;
         let failed = |error: tokio::task::JoinError| Error::Open {
             path: data_dir.to_owned(),
             source: error.into(),
         };
+        let (store, metrics) = (store.map_err(failed)??, LogMetrics::default());
+        let told = metrics.clone();
+        store.set_on_commit(move |commit| told.on_commit(commit));
         Ok(Self {
-            store: Arc::new(store.map_err(failed)??),
+            store: Arc::new(store),
             shutdown,
+            settings,
+            start_time: SystemTime::now(),
+            forward: None,
+            metrics,
         })
+    }
+
+    /// Forwards entries to a backend from now on, for as long as what it returns is polled. The position there is kept in
+    /// the data directory.
+    pub async fn forward(
+        &mut self,
+        data_dir: &Path,
+        endpoint: Address,
+    ) -> (Arc<Forward>, impl Future<Output = ()> + use<>) {
+        let forward = Forward::open(data_dir, endpoint, self.metrics.forward().clone()).await;
+        self.forward = Some(forward.clone());
+        (forward.clone(), forward.run(self.store.clone()))
+    }
+
+    /// Tells what is counted from now on. To be called once for the same service.
+    pub fn tell(&self, metrics: &Metrics) {
+        self.metrics.register(metrics);
+        let store = self.store.clone();
+        let (name, help) = ("homeroom_log_queued_bytes", "Bytes of lines that wait to be written");
+        metrics.register_gauge(name, help, move || store.queued_bytes() as u64);
+        let log = self.clone();
+        metrics::tell_status(metrics, move || status::status(&log, SystemTime::now()));
     }
 
     /// Writes and syncs what is queued, and takes no more: to be called once the server has drained. Reads go on.
@@ -71,10 +114,24 @@ impl LogApi {
         }
     }
 
+    /// Writes a batch, and waits until it is as durable as asked. Returns the number of its last entry; 0 when nothing is
+    /// waited for.
+    async fn append(&self, batch: Batch, durability: Durability) -> Result<u64, Error> {
+        let fate = Fate::default();
+        let queued = timeout(ROOM_PATIENCE, self.store.append(batch, durability, &fate)).await;
+        let written = queued.unwrap_or(Err(Error::Overloaded))?;
+        match durability {
+            Durability::Received => Ok(0),
+            Durability::Written | Durability::Synced => written.wait().await,
+        }
+    }
+
     async fn scan(&self, filter: Filter, order: Order, limit: Limit, after: Option<u64>) -> Result<Found, Error> {
-        let visible = *self.store.visible().borrow();
+        let (visible, begun) = (*self.store.visible().borrow(), Instant::now());
         let scan = Scan::new(Arc::new(filter), order, limit, after, visible);
-        scan.finish(&self.store).await
+        let found = scan.finish(&self.store).await;
+        self.metrics.query_seconds().observe(begun.elapsed());
+        found
     }
 }
 
@@ -85,12 +142,11 @@ impl Log for LogApi {
 
     async fn write(&self, request: Request<proto::WriteRequest>) -> Result<Response<proto::WriteResponse>, Status> {
         let request = request.into_inner();
-        let (batch, durability) = decode(request.entries, request.durability)?;
-        let written = self.store.append(batch, durability, &Fate::default()).await?;
-        let last_sequence = match durability {
-            Durability::Received => 0,
-            Durability::Written | Durability::Synced => written.wait().await?,
+        let written = async {
+            let (batch, durability) = decode(request.entries, request.durability)?;
+            Ok(self.append(batch, durability).await?)
         };
+        let last_sequence = written.await.inspect_err(|status| self.metrics.on_refused(status))?;
         Ok(Response::new(proto::WriteResponse { last_sequence }))
     }
 
@@ -124,7 +180,9 @@ impl Log for LogApi {
         let filter = filter(request.filter)?;
         let (store, shutdown) = (self.store.clone(), self.shutdown.clone());
         let parts = tail::follow(store, filter, request.after_sequence, shutdown);
-        let answers = parts.map(|part| {
+        let open = self.metrics.open_tail();
+        let answers = parts.map(move |part| {
+            let _open = &open;
             let part = part?;
             Ok(proto::TailResponse {
                 entries: part.entries.into_iter().map(Into::into).collect(),
@@ -169,7 +227,7 @@ impl Log for LogApi {
         &self,
         _: Request<proto::GetStatusRequest>,
     ) -> Result<Response<proto::GetStatusResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(status::status(self, SystemTime::now())))
     }
 }
 

@@ -1,13 +1,15 @@
 //! The Log service: everybody's log entries, kept in plain JSON lines and found again.
 //!
 //! In reading order: [`entry`] is what an entry is and how it becomes one line (pure); [`store`] keeps the lines on
-//! disk and hands out those that are acknowledged; [`query`] finds entries in them; [`tail`] follows them; [`grpc`]
-//! translates between all that and the wire; [`error`] is what can go wrong; [`run`] wires it all into a service.
+//! disk and hands out those that are acknowledged; [`query`] finds entries in them; [`tail`] follows them; [`forward`]
+//! sends them on to another backend; [`grpc`] translates between all that and the wire; [`metrics`] is what is counted, [`error`] is what can go wrong; [`run`] wires it all into a service.
 
 pub mod config;
 pub mod entry;
 pub mod error;
+pub mod forward;
 pub mod grpc;
+pub mod metrics;
 pub mod query;
 pub mod store;
 pub mod tail;

@@ -21,9 +21,21 @@ pub enum RunError {
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: LogConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), RunError> {
-    let log = LogApi::open(&config.storing.data_dir, &config.settings.store, shutdown.clone()).await?;
-    let service = Service::new("log").add_service(LogServer::new(log.clone()));
+    let data_dir = &config.storing.data_dir;
+    let mut log = LogApi::open(data_dir, &config.settings.store, shutdown.clone()).await?;
+    let mut service = Service::new("log");
+    let mut forward = None;
+    if let Some(endpoint) = config.settings.forward {
+        let (position, work) = log.forward(data_dir, endpoint).await;
+        service = service.alongside(work);
+        forward = Some(position);
+    }
+    log.tell(service.metrics());
+    let service = service.add_service(LogServer::new(log.clone()));
     let served = service.run(&config.storing.service, listener, shutdown).await;
+    if let Some(position) = forward {
+        position.save().await;
+    }
     log.close().await;
     Ok(served?)
 }

@@ -1,31 +1,42 @@
-//! The lines on disk: one file of a data directory, that one process appends to and everybody reads.
+//! The lines on disk: the segments of a data directory, that one process appends to and everybody reads.
 //!
-//! Its parts: `disk` is what can fail, `open` finds the file and repairs its end, `index` knows what is where, `append`
-//! is what is queued, `committer` the thread that writes it. Readers see what has been acknowledged and nothing else. Must never import
-//! `query`, `tail` or `grpc`.
+//! Its parts: `disk` is what can fail; `open` finds the segments and repairs their ends; `segments` is all of them,
+//! `plain` one of lines as they are, `index` what is where in it, `summary` what a block of it can hold and `wanted`
+//! what a reader looks for; `append` is what is queued, `committer` the thread that takes it, and `writing` where it
+//! goes. Readers see what has been acknowledged and nothing else. Must never import `query`, `tail` or `grpc`.
 
 mod append;
 mod committer;
 mod disk;
 mod index;
 mod open;
+mod plain;
+mod segments;
+mod summary;
 mod wanted;
+mod writing;
 
 use std::{
-    fs::File,
     io,
-    os::unix::fs::FileExt,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use self::{append::Append, committer::Committer, disk::Disk, index::Index};
+use self::{
+    append::Append,
+    committer::{Committer, OnCommit},
+    disk::{Directory, Files},
+    segments::Segments,
+    writing::Writing,
+};
 pub use self::{
     append::{Batch, Durability, Fate, Written},
-    index::{Block, entries},
+    committer::Commit,
+    index::entries,
+    segments::Block,
     wanted::{Kind, Wanted},
 };
 use crate::{config::StoreSettings, error::Error};
@@ -35,54 +46,55 @@ const QUEUE_BATCHES_MAX: usize = 1024;
 /// How much text waits for the committer, so that slow disks do not fill the memory; more waits in the callers.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The file of a data directory, open for this process alone.
+/// The segments of a data directory, open for this process alone.
 ///
 /// Dropping it writes what is queued, as [`Store::close`] does, and waits for that.
 #[derive(Debug)]
 pub struct Store {
-    file: File,
-    /// Guards what is where; held for lookups and for the addition of a group, never while a disk is waited for.
-    index: Arc<Mutex<Index>>,
+    segments: Arc<Segments>,
     visible: watch::Receiver<u64>,
     room: Arc<Semaphore>,
-    /// Guards the committer, which is gone once closed. Never held together with `index`.
+    /// Guards the committer, which is gone once closed.
     committer: Mutex<Option<(mpsc::Sender<Append>, JoinHandle<()>)>>,
-    /// Locked as long as it is open: no other process has the directory.
-    _lock: File,
+    on_commit: OnCommit,
+    /// Has the directory for as long as it is open.
+    _files: Arc<dyn Files>,
 }
 
 impl Store {
-    /// Opens the data directory, which it makes when there is none, and repairs the end of its file. Blocks.
+    /// Opens the data directory, which it makes when there is none, and repairs the ends of its segments. Blocks.
     ///
     /// A last line that is not whole, as a crash leaves it, is cut off; a damaged line before it stays and is skipped.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::Layout`] or [`Error::Open`].
-    pub fn open(directory: &Path, _settings: &StoreSettings) -> Result<Self, Error> {
-        Self::open_with(directory, |file| Box::new(file))
+    /// [`Error::InUse`] or [`Error::Open`].
+    pub fn open(directory: &Path, settings: &StoreSettings) -> Result<Self, Error> {
+        Self::open_in(Arc::new(Directory::open(directory)?), settings)
     }
 
-    /// Opens the data directory with another way to write.
-    fn open_with(directory: &Path, writer: impl FnOnce(File) -> Box<dyn Disk>) -> Result<Self, Error> {
-        let opened = open::open(directory)?;
-        let (visible_now, visible) = watch::channel(opened.index.last());
-        let index = Arc::new(Mutex::new(opened.index));
-        let committer = Committer::new(writer(opened.writer), index.clone(), visible_now);
+    /// Opens the data directory on another disk.
+    fn open_in(files: Arc<dyn Files>, settings: &StoreSettings) -> Result<Self, Error> {
+        let failed = |source| Error::Open {
+            path: files.path("."),
+            source,
+        };
+        let segments = Arc::new(Segments::new(open::open(&*files).map_err(failed)?));
+        let writing = Writing::new(files.clone(), segments.clone(), settings);
+        let (visible_now, visible) = watch::channel(segments.last());
+        let on_commit = OnCommit::default();
+        let committer = Committer::new(writing, visible_now, on_commit.clone());
         let (queue, appends) = mpsc::channel(QUEUE_BATCHES_MAX);
         let thread = std::thread::Builder::new()
             .name("log-committer".to_owned())
             .spawn(move || committer.run(appends));
-        let thread = thread.map_err(|source| Error::Open {
-            path: directory.to_owned(),
-            source,
-        })?;
+        let thread = thread.map_err(failed)?;
         Ok(Self {
-            file: opened.reader,
-            index,
+            segments,
             visible,
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
             committer: Mutex::new(Some((queue, thread))),
-            _lock: opened.lock,
+            on_commit,
+            _files: files,
         })
     }
 
@@ -117,6 +129,16 @@ impl Store {
         Ok(Written::new(written))
     }
 
+    /// Says who is told of each commit, in the thread that made it. The first call counts.
+    pub fn set_on_commit(&self, tell: impl Fn(&Commit) + Send + Sync + 'static) {
+        self.on_commit.set(Box::new(tell));
+    }
+
+    /// How many bytes of text wait to be written.
+    pub fn queued_bytes(&self) -> usize {
+        QUEUE_BYTES_MAX - self.room.available_permits()
+    }
+
     /// The sequence number of the last entry that readers see, as it rises. Ends once closed.
     pub fn visible(&self) -> watch::Receiver<u64> {
         self.visible.clone()
@@ -124,7 +146,9 @@ impl Store {
 
     /// The number of the first entry that is kept; one above the last when there is none.
     pub fn first(&self) -> u64 {
-        1
+        let list = self.segments.list();
+        let empty = || *self.visible.borrow() + 1;
+        list.first().map_or_else(empty, |segment| segment.first())
     }
 
     /// The first block with an entry at `sequence` or after it that may hold what is wanted. Blocks.
@@ -132,7 +156,7 @@ impl Store {
     /// # Errors
     /// What the disk says.
     pub fn block_from(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Block>> {
-        Ok(self.index().block_from(sequence, wanted))
+        self.segments.block_from(sequence, wanted)
     }
 
     /// The last block with an entry at `sequence` or before it that may hold what is wanted. Blocks.
@@ -140,7 +164,7 @@ impl Store {
     /// # Errors
     /// What the disk says.
     pub fn block_up_to(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Block>> {
-        Ok(self.index().block_up_to(sequence, wanted))
+        self.segments.block_up_to(sequence, wanted)
     }
 
     /// Reads the lines of a block. Blocks.
@@ -148,9 +172,7 @@ impl Store {
     /// # Errors
     /// What the disk says.
     pub fn read(&self, block: &Block) -> io::Result<Vec<u8>> {
-        let mut text = vec![0; block.size_bytes];
-        self.file.read_exact_at(&mut text, block.offset)?;
-        Ok(text)
+        block.read()
     }
 
     /// Takes no more batches, writes and syncs those queued, and ends the committer. Blocks.
@@ -162,10 +184,6 @@ impl Store {
                 tracing::error!("the committer of the log panicked");
             }
         }
-    }
-
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

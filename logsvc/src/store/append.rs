@@ -7,8 +7,12 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::{
+    index::{BLOCK_BYTES, BLOCK_LINES},
+    summary::{Facts, Summary},
+};
 use crate::{
-    entry::{Entry, Time, encode},
+    entry::{Entry, encode},
     error::Error,
 };
 
@@ -16,8 +20,26 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Batch {
     pub(super) text: Vec<u8>,
-    /// The time and the length of each line.
-    pub(super) lines: Vec<(Time, usize)>,
+    /// The length of each line.
+    pub(super) sizes: Vec<usize>,
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// Lines that go into one block, summed up where the caller runs.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    pub(super) lines: usize,
+    /// How many of them are spans.
+    pub(super) spans: usize,
+    /// How long they are before they are numbered.
+    pub(super) size_bytes: usize,
+    pub(super) summary: Summary,
+}
+
+impl Piece {
+    fn has_room(&self, size_bytes: usize) -> bool {
+        self.lines < BLOCK_LINES && self.size_bytes + size_bytes <= BLOCK_BYTES
+    }
 }
 
 impl Batch {
@@ -27,9 +49,21 @@ impl Batch {
         for entry in entries {
             let start = batch.text.len();
             encode(entry, &mut batch.text);
-            batch.lines.push((entry.time, batch.text.len() - start));
+            batch.note(batch.text.len() - start, entry.into());
         }
         batch
+    }
+
+    fn note(&mut self, size_bytes: usize, facts: Facts<'_>) {
+        self.sizes.push(size_bytes);
+        if !self.pieces.last().is_some_and(|piece| piece.has_room(size_bytes)) {
+            self.pieces.push(Piece::default());
+        }
+        let piece = self.pieces.last_mut().expect("there is a piece now");
+        piece.lines += 1;
+        piece.spans += usize::from(facts.is_span);
+        piece.size_bytes += size_bytes;
+        piece.summary.note(facts);
     }
 }
 

@@ -3,25 +3,50 @@
 //! Nothing here is logged for each request: the log of this service goes into itself, so that would never end.
 
 use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
+    fmt, io,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use super::{
-    append::Append,
-    disk::{Disk, is_full},
-    index::Index,
-};
-use crate::{
-    entry::{Time, number},
-    error::Error,
-};
+use super::{append::Append, disk::is_full, writing::Writing};
+use crate::{entry::number, error::Error};
 
 /// A group ends with the batch that reaches this size: a disk is at its best long before, and others wait for it.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// What was written at once.
+#[derive(Debug)]
+pub struct Commit {
+    /// How many log records.
+    pub logs: u64,
+    /// How many spans.
+    pub spans: u64,
+    /// How long their lines are.
+    pub size_bytes: u64,
+    /// How long it took to write them, and to sync them when somebody asked for that.
+    pub took: Duration,
+}
+
+/// Who is told of each [`Commit`], once somebody is.
+#[derive(Clone, Default)]
+pub(super) struct OnCommit(Arc<OnceLock<Tell>>);
+
+type Tell = Box<dyn Fn(&Commit) + Send + Sync>;
+
+impl OnCommit {
+    pub(super) fn set(&self, tell: Tell) {
+        let _ = self.0.set(tell);
+    }
+}
+
+impl fmt::Debug for OnCommit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnCommit").finish_non_exhaustive()
+    }
+}
 
 /// What the disk was like the last time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,32 +58,24 @@ enum State {
     Retired,
 }
 
-/// Owns the end of the file.
+/// Owns the end of the log.
 pub(super) struct Committer {
-    disk: Box<dyn Disk>,
-    index: Arc<Mutex<Index>>,
+    writing: Writing,
     visible: watch::Sender<u64>,
-    next: u64,
-    size_bytes: u64,
+    on_commit: OnCommit,
     state: State,
-    /// Whether something was written that is not synced.
-    dirty: bool,
+    /// The text of a group, kept for its room.
+    text: Vec<u8>,
 }
 
 impl Committer {
-    pub(super) fn new(disk: Box<dyn Disk>, index: Arc<Mutex<Index>>, visible: watch::Sender<u64>) -> Self {
-        let (next, size_bytes) = {
-            let index = index.lock().unwrap_or_else(PoisonError::into_inner);
-            (index.next(), index.size_bytes())
-        };
+    pub(super) fn new(writing: Writing, visible: watch::Sender<u64>, on_commit: OnCommit) -> Self {
         Self {
-            disk,
-            index,
+            writing,
             visible,
-            next,
-            size_bytes,
+            on_commit,
             state: State::Working,
-            dirty: false,
+            text: Vec::new(),
         }
     }
 
@@ -67,7 +84,7 @@ impl Committer {
         while let Some(first) = queue.blocking_recv() {
             self.commit(group(first, &mut queue));
         }
-        if self.dirty && self.state != State::Retired {
+        if self.state != State::Retired {
             // A failure was logged; there is nobody to tell.
             let _ = self.sync();
         }
@@ -79,39 +96,43 @@ impl Committer {
         if group.is_empty() {
             return;
         }
-        let (text, lines) = self.number(&group);
         let synced = group.iter().any(|append| append.synced);
-        match self.write(&text, synced) {
-            Ok(()) => {
-                self.publish(&lines, text.len());
-                answer(group, lines.first().map_or(0, |(sequence, ..)| *sequence));
+        let begun = Instant::now();
+        match self.write(&group, synced) {
+            Ok(sizes) => {
+                self.tell(&group, begun.elapsed());
+                let first = self.writing.next();
+                let pieces = group.iter().flat_map(|append| &append.batch.pieces);
+                let last = self.writing.publish(pieces.zip(sizes));
+                self.visible.send_replace(last);
+                answer(group, first);
             }
             Err(failure) => refuse(group, failure),
         }
     }
 
-    /// The text of a group, and the number, time and size of each line.
-    fn number(&self, group: &[Append]) -> (Vec<u8>, Vec<(u64, Time, usize)>) {
-        let (mut text, mut lines) = (Vec::new(), Vec::new());
-        for batch in group.iter().map(|append| &append.batch) {
-            let mut rest = &batch.text[..];
-            for (time, size_bytes) in &batch.lines {
-                let (line, after) = rest.split_at(*size_bytes);
-                let (start, sequence) = (text.len(), self.next + lines.len() as u64);
-                number(sequence, line, &mut text);
-                lines.push((sequence, *time, text.len() - start));
-                rest = after;
-            }
-        }
-        (text, lines)
+    fn tell(&self, group: &[Append], took: Duration) {
+        let Some(tell) = self.on_commit.0.get() else {
+            return;
+        };
+        let pieces = || group.iter().flat_map(|append| &append.batch.pieces);
+        let spans = pieces().map(|piece| piece.spans as u64).sum();
+        tell(&Commit {
+            logs: pieces().map(|piece| piece.lines as u64).sum::<u64>() - spans,
+            spans,
+            size_bytes: self.text.len() as u64,
+            took,
+        });
     }
 
-    fn write(&mut self, text: &[u8], synced: bool) -> Result<(), Failure> {
+    /// Writes a group. Returns the sizes of its pieces.
+    fn write(&mut self, group: &[Append], synced: bool) -> Result<Vec<usize>, Failure> {
         if self.state == State::Retired {
             return Err(Failure::Failed);
         }
-        self.disk.append(text).map_err(|error| self.undo(&error))?;
-        self.dirty = true;
+        self.writing.prepare().map_err(|error| self.retire("begin", &error))?;
+        let sizes = self.number(group);
+        self.writing.write(&self.text).map_err(|error| self.undo(&error))?;
         if synced {
             self.sync()?;
         }
@@ -119,19 +140,37 @@ impl Committer {
             self.state = State::Working;
             info!("the disk of the log has room again");
         }
-        Ok(())
+        Ok(sizes)
+    }
+
+    /// Makes the text of a group. Returns the sizes of its pieces.
+    fn number(&mut self, group: &[Append]) -> Vec<usize> {
+        self.text.clear();
+        let (mut sequence, mut sizes) = (self.writing.next(), Vec::new());
+        for batch in group.iter().map(|append| &append.batch) {
+            let (mut rest, mut lines) = (&batch.text[..], batch.sizes.iter());
+            for piece in &batch.pieces {
+                let start = self.text.len();
+                for size_bytes in lines.by_ref().take(piece.lines) {
+                    let (line, after) = rest.split_at(*size_bytes);
+                    number(sequence, line, &mut self.text);
+                    sequence += 1;
+                    rest = after;
+                }
+                sizes.push(self.text.len() - start);
+            }
+        }
+        sizes
     }
 
     fn sync(&mut self) -> Result<(), Failure> {
         // After a failed fsync the kernel may forget what it could not write: trying again would prove nothing.
-        self.disk.sync().map_err(|error| self.retire("sync", &error))?;
-        self.dirty = false;
-        Ok(())
+        self.writing.sync().map_err(|error| self.retire("sync", &error))
     }
 
     /// Cuts off what a failed write left.
     fn undo(&mut self, cause: &io::Error) -> Failure {
-        if let Err(error) = self.disk.truncate(self.size_bytes) {
+        if let Err(error) = self.writing.undo() {
             return self.retire("truncate", &error);
         }
         if !is_full(cause) {
@@ -148,21 +187,6 @@ impl Committer {
         self.state = State::Retired;
         error!(operation, error = %cause, "the disk of the log failed: nothing is written until a restart");
         Failure::Failed
-    }
-
-    /// Shows to readers what was written.
-    fn publish(&mut self, lines: &[(u64, Time, usize)], size_bytes: usize) {
-        let Some((last, ..)) = lines.last() else {
-            return;
-        };
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        for (sequence, time, size_bytes) in lines {
-            index.push(*size_bytes, Some((*sequence, *time)));
-        }
-        drop(index);
-        self.next = last + 1;
-        self.size_bytes += size_bytes as u64;
-        self.visible.send_replace(*last);
     }
 }
 
@@ -189,7 +213,7 @@ fn group(first: Append, queue: &mut mpsc::Receiver<Append>) -> Vec<Append> {
 fn answer(group: Vec<Append>, first: u64) {
     let mut next = first;
     for append in group {
-        next += append.batch.lines.len() as u64;
+        next += append.batch.sizes.len() as u64;
         let _ = append.answer.send(Ok(next - 1));
     }
 }

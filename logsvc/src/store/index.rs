@@ -1,12 +1,16 @@
-//! What is where in the file: an index so sparse that it fits into memory. Pure.
+//! What is where in a file of lines: an index so sparse that it fits into memory. Pure.
 
-use super::Wanted;
-use crate::entry::{Entry, Time, parse, sequence};
+use super::{
+    Block, Wanted,
+    append::Piece,
+    summary::{Facts, Summary},
+};
+use crate::entry::{Entry, parse, sequence};
 
-/// A block ends with the line that reaches this many bytes: what a lookup reads for one entry.
-const BLOCK_BYTES: usize = 256 * 1024;
-/// A block ends with this many lines: what a lookup parses for one entry.
-const BLOCK_LINES: usize = 1024;
+/// A block has at most this many bytes, or one line: what a lookup reads for one entry.
+pub(super) const BLOCK_BYTES: usize = 256 * 1024;
+/// A block has at most this many lines: what a lookup parses for one entry.
+pub(super) const BLOCK_LINES: usize = 1024;
 
 /// No log gets there in a thousand years: a number above it is damage, and leaves none for the entries after it.
 const SEQUENCE_MAX: u64 = u64::MAX / 2;
@@ -16,15 +20,23 @@ const SEQUENCE_MAX: u64 = u64::MAX / 2;
 /// Numbers rise by one. After a damaged line they may rise by more, since damage can swallow line breaks; so a number
 /// that was damaged itself does not make the true ones after it look wrong.
 #[derive(Debug, Clone, Copy, Default)]
-struct Position {
+pub(super) struct Position {
     /// The number of the last entry.
-    last: u64,
+    pub(super) last: u64,
     /// How many damaged lines came after it.
-    damaged: u64,
+    pub(super) damaged: u64,
 }
 
 impl Position {
-    fn allows(self, sequence: u64) -> bool {
+    /// Where the first entry has the number `first`.
+    pub(super) fn before(first: u64) -> Self {
+        Self {
+            last: first.saturating_sub(1).min(SEQUENCE_MAX),
+            damaged: 0,
+        }
+    }
+
+    pub(super) fn allows(self, sequence: u64) -> bool {
         match self.damaged {
             0 => sequence == self.last + 1,
             _ => (self.last + 1..=SEQUENCE_MAX).contains(&sequence),
@@ -32,7 +44,7 @@ impl Position {
     }
 
     /// Passes a line: an entry of that number, or a damaged one.
-    fn pass(&mut self, sequence: Option<u64>) {
+    pub(super) fn pass(&mut self, sequence: Option<u64>) {
         match sequence {
             Some(last) => *self = Self { last, damaged: 0 },
             None => self.damaged += 1,
@@ -40,34 +52,52 @@ impl Position {
     }
 }
 
-/// Some lines in a row.
+/// Some lines in a row, in their segment.
 #[derive(Debug, Clone, Copy)]
-pub struct Block {
+pub(super) struct Extent {
     /// Where it starts, in bytes.
-    pub offset: u64,
+    pub(super) offset: u64,
     /// How long it is.
-    pub size_bytes: usize,
+    pub(super) size_bytes: usize,
     /// The number of the last entry in it.
-    pub last: u64,
-    /// The least time in it.
-    pub earliest: Time,
-    /// The greatest time in it.
-    pub latest: Time,
-    before: Position,
-    lines: usize,
+    pub(super) last: u64,
+    /// Where the walk over the lines is at its start.
+    pub(super) before: Position,
 }
 
-impl Block {
+impl Extent {
     /// The least number that an entry in it may have.
-    pub fn first(&self) -> u64 {
+    pub(super) fn first(&self) -> u64 {
         self.before.last + 1
     }
 }
 
-/// All blocks, in order, without a gap between them.
+#[derive(Debug)]
+struct Indexed {
+    extent: Extent,
+    lines: usize,
+    summary: Summary,
+}
+
+impl Indexed {
+    fn new(offset: u64, before: Position) -> Self {
+        Self {
+            extent: Extent {
+                offset,
+                size_bytes: 0,
+                last: before.last,
+                before,
+            },
+            lines: 0,
+            summary: Summary::default(),
+        }
+    }
+}
+
+/// All blocks of a file, in order, without a gap between them.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    blocks: Vec<Block>,
+    blocks: Vec<Indexed>,
     position: Position,
     size_bytes: u64,
 }
@@ -75,9 +105,10 @@ pub(super) struct Index {
 impl Index {
     /// The index of an empty file whose first entry is to have the number `first`.
     pub(super) fn starting_at(first: u64) -> Self {
-        let mut index = Self::default();
-        index.position.last = first.saturating_sub(1).min(SEQUENCE_MAX);
-        index
+        Self {
+            position: Position::before(first),
+            ..Self::default()
+        }
     }
 
     /// The number of the last entry.
@@ -100,42 +131,50 @@ impl Index {
         parse(line).ok().filter(|entry| self.position.allows(entry.sequence))
     }
 
-    /// Adds the line that follows the last one: the number and the time of its entry, `None` when it is damaged.
-    pub(super) fn push(&mut self, size_bytes: usize, entry: Option<(u64, Time)>) {
-        let is_full = |block: &Block| block.lines >= BLOCK_LINES || block.size_bytes >= BLOCK_BYTES;
-        if self.blocks.last().is_none_or(is_full) {
-            self.blocks.push(Block {
-                offset: self.size_bytes,
-                size_bytes: 0,
-                last: self.position.last,
-                earliest: Time::MAX,
-                latest: Time::MIN,
-                before: self.position,
-                lines: 0,
-            });
+    /// Adds the line that follows the last one: the number of its entry and what is known of it, `None` when it is
+    /// damaged.
+    pub(super) fn push(&mut self, size_bytes: usize, entry: Option<(u64, Facts<'_>)>) {
+        let sequence = entry.map(|(sequence, _)| sequence);
+        let summary = self.extend(1, size_bytes, sequence);
+        if let Some((_, facts)) = entry {
+            summary.note(facts);
         }
-        let block = self.blocks.last_mut().expect("there is a block now");
-        block.lines += 1;
-        block.size_bytes += size_bytes;
-        if let Some((sequence, time)) = entry {
-            block.last = sequence;
-            block.earliest = block.earliest.min(time);
-            block.latest = block.latest.max(time);
+    }
+
+    /// Adds lines that follow, as they should be, of this size once they are numbered.
+    pub(super) fn push_piece(&mut self, piece: &Piece, size_bytes: usize) {
+        let last = self.next() + piece.lines as u64 - 1;
+        self.extend(piece.lines, size_bytes, Some(last)).join(&piece.summary);
+    }
+
+    /// Passes lines, in the last block or a new one, whose summary it returns.
+    fn extend(&mut self, lines: usize, size_bytes: usize, last: Option<u64>) -> &mut Summary {
+        let has_room =
+            |block: &Indexed| block.lines + lines <= BLOCK_LINES && block.extent.size_bytes + size_bytes <= BLOCK_BYTES;
+        if !self.blocks.last().is_some_and(has_room) {
+            self.blocks.push(Indexed::new(self.size_bytes, self.position));
         }
-        self.position.pass(entry.map(|(sequence, _)| sequence));
+        self.position.pass(last);
         self.size_bytes += size_bytes as u64;
+        let block = self.blocks.last_mut().expect("there is a block now");
+        block.lines += lines;
+        block.extent.size_bytes += size_bytes;
+        block.extent.last = self.position.last;
+        &mut block.summary
     }
 
-    pub(super) fn block_from(&self, sequence: u64, wanted: &Wanted) -> Option<Block> {
-        let at = self.blocks.partition_point(|block| block.last < sequence);
+    pub(super) fn from(&self, sequence: u64, wanted: &Wanted) -> Option<Extent> {
+        let at = self.blocks.partition_point(|block| block.extent.last < sequence);
         let mut blocks = self.blocks[at..].iter();
-        blocks.find(|block| wanted.may_be_within(block)).copied()
+        let found = blocks.find(|block| wanted.may_be_within(&block.summary));
+        found.map(|block| block.extent)
     }
 
-    pub(super) fn block_up_to(&self, sequence: u64, wanted: &Wanted) -> Option<Block> {
-        let after = self.blocks.partition_point(|block| block.first() <= sequence);
+    pub(super) fn up_to(&self, sequence: u64, wanted: &Wanted) -> Option<Extent> {
+        let after = self.blocks.partition_point(|block| block.extent.first() <= sequence);
         let mut blocks = self.blocks[..after].iter();
-        blocks.rfind(|block| wanted.may_be_within(block)).copied()
+        let found = blocks.rfind(|block| wanted.may_be_within(&block.summary));
+        found.map(|block| block.extent)
     }
 }
 
@@ -143,7 +182,7 @@ impl Index {
 ///
 /// Damaged lines are skipped; of the lines that are not asked for only the number is read.
 pub fn entries(block: &Block, text: &[u8], first: u64, last: u64) -> impl Iterator<Item = (Entry, usize)> {
-    let mut position = block.before;
+    let mut position = block.before();
     text.split_inclusive(|byte| *byte == b'\n').filter_map(move |line| {
         let other = sequence(line).filter(|n| position.allows(*n) && !(first..=last).contains(n));
         if other.is_some() {
@@ -161,11 +200,22 @@ pub fn entries(block: &Block, text: &[u8], first: u64, last: u64) -> impl Iterat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::{Severity, Time};
+
+    fn facts() -> Facts<'static> {
+        Facts {
+            time: Time::MIN,
+            severity: Severity::Info,
+            is_span: false,
+            service: "",
+            trace: None,
+        }
+    }
 
     fn index(lines: usize, size_bytes: usize) -> Index {
         let mut index = Index::starting_at(1);
         for _ in 0..lines {
-            index.push(size_bytes, Some((index.next(), Time::MIN)));
+            index.push(size_bytes, Some((index.next(), facts())));
         }
         index
     }
@@ -174,12 +224,12 @@ mod tests {
     fn a_block_ends_at_its_lines_or_its_bytes() {
         let by_lines = index(2 * BLOCK_LINES + 1, 1);
         assert_eq!(
-            by_lines.block_from(1, &Wanted::default()).map(|b| b.last),
+            by_lines.from(1, &Wanted::default()).map(|b| b.last),
             Some(BLOCK_LINES as u64)
         );
         let by_bytes = index(10, BLOCK_BYTES / 2);
         assert_eq!(
-            by_bytes.block_from(3, &Wanted::default()).map(|b| (b.first(), b.last)),
+            by_bytes.from(3, &Wanted::default()).map(|b| (b.first(), b.last)),
             Some((3, 4))
         );
     }
@@ -188,13 +238,13 @@ mod tests {
     fn every_number_is_found_in_its_block_from_both_sides() {
         let (index, all) = (index(3 * BLOCK_LINES, 10), Wanted::default());
         for sequence in 1..=index.last() {
-            let (from, up_to) = (index.block_from(sequence, &all), index.block_up_to(sequence, &all));
+            let (from, up_to) = (index.from(sequence, &all), index.up_to(sequence, &all));
             let (from, up_to) = (from.expect("a block"), up_to.expect("a block"));
             assert_eq!(from.offset, up_to.offset);
             assert!((from.first()..=from.last).contains(&sequence));
         }
-        assert!(index.block_from(index.last() + 1, &all).is_none());
-        assert!(index.block_up_to(0, &all).is_none());
+        assert!(index.from(index.last() + 1, &all).is_none());
+        assert!(index.up_to(0, &all).is_none());
     }
 
     #[test]

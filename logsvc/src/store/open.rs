@@ -1,139 +1,77 @@
-//! Finds the file of a data directory, or makes it, and repairs its end.
+//! Finds the segments of a directory, and repairs the end of each.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use tracing::warn;
 
-use super::index::Index;
-use crate::error::Error;
+use super::{
+    disk::{Contents, Files, Reading},
+    index::Index,
+    plain::{Plain, parse_name},
+    segments::Segment,
+};
 
-/// Only the user that runs the service reads what everybody logs.
-const DIRECTORY_MODE: u32 = 0o700;
-/// As for the directory.
-const FILE_MODE: u32 = 0o600;
-/// Read at once when the file is opened.
+/// Read at once when a file is opened.
 const READ_BYTES: usize = 1024 * 1024;
 
-/// What is needed to go on with a file.
-pub(super) struct Opened {
-    pub(super) lock: File,
-    pub(super) reader: File,
-    pub(super) writer: File,
-    pub(super) index: Index,
-}
-
-/// Opens the file of a data directory.
-pub(super) fn open(directory: &Path) -> Result<Opened, Error> {
-    let failed = |source| Error::Open {
-        path: directory.to_owned(),
-        source,
-    };
-    make(directory).map_err(failed)?;
-    let lock = lock(directory)?;
-    let mut files = files(directory).map_err(failed)?;
-    if files.len() > 1 {
-        return Err(Error::Layout(directory.to_owned()));
-    }
-    let (path, first) = files.pop().unwrap_or_else(|| (directory.join(file_name(1)), 1));
-    let opened = open_file(&path, first, lock).map_err(failed)?;
-    // A new file survives a power cut by its name, too.
-    sync(directory).map_err(failed)?;
-    Ok(opened)
-}
-
-/// Makes the directory when there is none, so that it survives a power cut.
-fn make(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(DIRECTORY_MODE).create(directory)?;
-    fs::canonicalize(directory)?.parent().map_or(Ok(()), sync)
-}
-
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-fn lock(directory: &Path) -> Result<File, Error> {
-    let failed = |source| Error::Open {
-        path: directory.to_owned(),
-        source,
-    };
-    let file = append_to(&directory.join("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse(directory.to_owned())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-/// The name of the file whose first entry has the number `first`. Sorts as the numbers do.
-fn file_name(first: u64) -> String {
-    format!("log-{first:020}.jsonl")
-}
-
-/// The log files of a directory, each with the number of its first entry.
-fn files(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
-    let mut files = Vec::new();
-    for file in fs::read_dir(directory)? {
-        let name = file?.file_name();
-        let first = name.to_str().and_then(|name| {
-            let digits = name.strip_prefix("log-")?.strip_suffix(".jsonl")?;
-            digits.parse().ok().filter(|first| file_name(*first) == name)
-        });
-        files.extend(first.map(|first| (directory.join(name), first)));
-    }
-    Ok(files)
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(path)
-}
-
-fn open_file(path: &Path, first: u64, lock: File) -> io::Result<Opened> {
-    let writer = append_to(path)?;
-    let reader = File::open(path)?;
-    let index = scan(path, &reader, first)?;
-    let torn_bytes = writer.metadata()?.len() - index.size_bytes();
-    if torn_bytes > 0 {
-        warn!(file.path = %path.display(), torn.size_bytes = torn_bytes, "cutting off a last line that is not whole");
-        writer.set_len(index.size_bytes())?;
+/// Opens all segments, oldest first, those without an entry left out.
+pub(super) fn open(files: &dyn Files) -> io::Result<Vec<Arc<Segment>>> {
+    let mut names: Vec<_> = files
+        .list()?
+        .into_iter()
+        .filter(|name| parse_name(name).is_some())
+        .collect();
+    names.sort();
+    let mut segments = Vec::new();
+    for name in &names {
+        let first = parse_name(name).expect("others were left out");
+        let plain = open_plain(files, name, first)?;
+        if plain.index().size_bytes() == 0 {
+            files.remove(name)?;
+            continue;
+        }
+        segments.push(Arc::new(Segment::Plain(Arc::new(plain))));
     }
     // What readers see from here on survives a power cut.
-    writer.sync_all()?;
-    Ok(Opened {
-        lock,
-        reader,
-        writer,
-        index,
-    })
+    files.sync_names()?;
+    Ok(segments)
 }
 
-/// Reads the whole file, up to a last line that is damaged.
-fn scan(path: &Path, file: &File, first: u64) -> io::Result<Index> {
+fn open_plain(files: &dyn Files, name: &str, first: u64) -> io::Result<Plain> {
+    let contents = files.open(name)?;
+    let path = files.path(name);
+    let (index, damaged) = scan(&*contents, first)?;
+    if damaged > 0 {
+        warn!(file.path = %path.display(), damaged.lines = damaged, "leaving out damaged lines");
+    }
+    let torn_bytes = contents.size_bytes()? - index.size_bytes();
+    if torn_bytes > 0 {
+        warn!(file.path = %path.display(), torn.size_bytes = torn_bytes, "cutting off a last line that is not whole");
+        contents.truncate(index.size_bytes())?;
+    }
+    contents.sync()?;
+    Ok(Plain::new(first, contents, index))
+}
+
+/// Reads a whole file, up to a last line that is damaged. Returns how many lines before it are damaged, too.
+fn scan(contents: &dyn Contents, first: u64) -> io::Result<(Index, u64)> {
     let mut index = Index::starting_at(first);
-    let mut reader = BufReader::with_capacity(READ_BYTES, file);
+    let mut reader = BufReader::with_capacity(READ_BYTES, Reading::new(contents));
     let mut line = Vec::new();
-    let mut damaged = 0_u64;
+    let mut damaged = 0;
     while reader.read_until(b'\n', &mut line)? > 0 {
-        let entry = index.read(&line).map(|entry| (entry.sequence, entry.time));
+        let entry = index.read(&line);
         if entry.is_none() {
             if reader.fill_buf()?.is_empty() {
                 break;
             }
             damaged += 1;
         }
-        index.push(line.len(), entry);
+        index.push(line.len(), entry.as_ref().map(|entry| (entry.sequence, entry.into())));
         line.clear();
     }
-    if damaged > 0 {
-        warn!(file.path = %path.display(), damaged.lines = damaged, "leaving out damaged lines");
-    }
-    Ok(index)
+    Ok((index, damaged))
 }

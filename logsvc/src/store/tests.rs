@@ -1,6 +1,11 @@
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
-use super::*;
+use super::{disk::Contents, *};
 use crate::entry::tests::entry;
 
 /// What goes wrong next; until it is taken back.
@@ -11,37 +16,91 @@ struct Faults {
     truncate: bool,
 }
 
-struct Faulty {
-    file: File,
+#[derive(Debug, Clone)]
+struct Faulty<T> {
+    inner: T,
     faults: Arc<Mutex<Faults>>,
 }
 
-impl Faulty {
+impl<T> Faulty<T> {
     fn faults(&self) -> Faults {
         *self.faults.lock().expect("no test panics with it")
     }
+
+    fn file(&self, contents: Arc<dyn Contents>) -> Arc<dyn Contents> {
+        Arc::new(Faulty {
+            inner: contents,
+            faults: self.faults.clone(),
+        })
+    }
 }
 
-impl Disk for Faulty {
-    fn append(&mut self, text: &[u8]) -> io::Result<()> {
+impl Files for Faulty<Arc<Directory>> {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn Contents>> {
+        Ok(self.file(self.inner.create(name)?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn Contents>> {
+        Ok(self.file(self.inner.open(name)?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.inner.sync_names()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.inner.free_bytes()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.inner.path(name)
+    }
+}
+
+impl Contents for Faulty<Arc<dyn Contents>> {
+    fn size_bytes(&self) -> io::Result<u64> {
+        self.inner.size_bytes()
+    }
+
+    fn created(&self) -> io::Result<SystemTime> {
+        self.inner.created()
+    }
+
+    fn read(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.inner.read(bytes, offset)
+    }
+
+    fn write(&self, text: &[u8], offset: u64) -> io::Result<()> {
         match self.faults().append {
             // As much as fits is written, as a disk does.
-            Some(kind) => self.file.append(&text[..text.len() / 2]).and(Err(kind.into())),
-            None => self.file.append(text),
+            Some(kind) => self.inner.write(&text[..text.len() / 2], offset).and(Err(kind.into())),
+            None => self.inner.write(text, offset),
         }
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         match self.faults().sync {
             true => Err(io::Error::other("injected")),
-            false => self.file.sync(),
+            false => self.inner.sync(),
         }
     }
 
-    fn truncate(&mut self, size_bytes: u64) -> io::Result<()> {
+    fn truncate(&self, size_bytes: u64) -> io::Result<()> {
         match self.faults().truncate {
             true => Err(io::Error::other("injected")),
-            false => self.file.truncate(size_bytes),
+            false => self.inner.truncate(size_bytes),
         }
     }
 }
@@ -54,8 +113,11 @@ struct Broken {
 impl Broken {
     fn open(directory: &Path) -> Self {
         let faults = Arc::new(Mutex::new(Faults::default()));
-        let own = faults.clone();
-        let store = Store::open_with(directory, |file| Box::new(Faulty { file, faults: own }));
+        let files = Faulty {
+            inner: Arc::new(Directory::open(directory).expect("a directory")),
+            faults: faults.clone(),
+        };
+        let store = Store::open_in(Arc::new(files), &StoreSettings::default());
         Self {
             store: store.expect("an open store"),
             faults,
@@ -135,7 +197,8 @@ async fn opening_again_keeps_all_and_continues_the_sequence() {
 async fn only_the_own_user_may_read() {
     let parent = directory();
     let directory = parent.path().join("data");
-    let _store = Store::open(&directory, &StoreSettings::default()).expect("an open store");
+    let store = Store::open(&directory, &StoreSettings::default()).expect("an open store");
+    write(&store, &["a"]).await.expect("written");
     let mode = |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
     assert_eq!(mode(&directory.join("log-00000000000000000001.jsonl")), 0o600);
@@ -154,19 +217,73 @@ async fn a_directory_has_one_owner() {
 }
 
 #[tokio::test]
-async fn a_directory_of_several_files_is_refused_and_one_that_is_none_too() {
+async fn a_directory_that_is_none_is_refused() {
     let directory = directory();
-    drop(open(&directory));
-    let second = directory.path().join("log-00000000000000000009.jsonl");
-    fs::write(&second, "").expect("written");
+    let file = directory.path().join("file");
+    fs::write(&file, "").expect("written");
     assert!(matches!(
-        Store::open(directory.path(), &StoreSettings::default()),
-        Err(Error::Layout(_))
-    ));
-    assert!(matches!(
-        Store::open(&second, &StoreSettings::default()),
+        Store::open(&file, &StoreSettings::default()),
         Err(Error::Open { .. })
     ));
+}
+
+/// The names of the log files, in order.
+fn names(directory: &tempfile::TempDir) -> Vec<String> {
+    let names = fs::read_dir(directory.path()).expect("a directory");
+    let names = names.map(|file| file.expect("a file").file_name().into_string().expect("text"));
+    let mut names: Vec<_> = names.filter(|name| name.starts_with("log-")).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_segment_that_is_large_or_old_gives_way_to_the_next_one() {
+    for settings in [
+        StoreSettings {
+            segment_size_bytes: 1,
+            ..StoreSettings::default()
+        },
+        StoreSettings {
+            segment_age: Duration::ZERO,
+            ..StoreSettings::default()
+        },
+    ] {
+        let directory = directory();
+        let open = || Store::open(directory.path(), &settings).expect("an open store");
+        let store = open();
+        for (n, message) in (1..).zip(["a", "b", "c"]) {
+            assert_eq!(write(&store, &[message]).await.expect("written"), n);
+        }
+        let expected = [1, 2, 3].map(|n| format!("log-{n:020}.jsonl"));
+        assert_eq!(names(&directory), expected);
+        assert_eq!(all(&store), numbered(&[(1, "a"), (2, "b"), (3, "c")]));
+        drop(store);
+        let store = open();
+        assert_eq!(all(&store), numbered(&[(1, "a"), (2, "b"), (3, "c")]));
+        assert_eq!(write(&store, &["d"]).await.expect("written"), 4);
+    }
+}
+
+#[tokio::test]
+async fn numbers_may_jump_between_segments_and_are_found_from_both_sides() {
+    let directory = directory();
+    drop(write(&open(&directory), &["a", "b"]).await.expect("written"));
+    let text = fs::read_to_string(path(&directory)).expect("readable");
+    let later = text
+        .replace("\"seq\":1", "\"seq\":10")
+        .replace("\"seq\":2", "\"seq\":11");
+    fs::write(directory.path().join("log-00000000000000000010.jsonl"), later).expect("written");
+    let store = open(&directory);
+    let expected = numbered(&[(1, "a"), (2, "b"), (10, "a"), (11, "b")]);
+    assert_eq!((all(&store), store.first()), (expected, 1));
+    let wanted = Wanted::default();
+    for (sequence, from, up_to) in [(1, 1, 1), (3, 10, 1), (9, 10, 1), (10, 10, 10), (99, 0, 10)] {
+        let found = store.block_from(sequence, &wanted).expect("readable");
+        assert_eq!(found.map_or(0, |block| block.first()), from);
+        let found = store.block_up_to(sequence, &wanted).expect("readable");
+        assert_eq!(found.map_or(0, |block| block.first()), up_to);
+    }
+    assert_eq!(write(&store, &["c"]).await.expect("written"), 12);
 }
 
 #[tokio::test]

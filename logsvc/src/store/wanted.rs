@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Block;
+use super::summary::Summary;
 use crate::entry::{Entry, Severity, Time, TraceId};
 
 /// Which entries a reader wants: those that match every part that is given. What it says decides with each entry, and
@@ -46,9 +46,14 @@ impl Wanted {
             && (self.trace_id.is_none() || entry.trace_id == self.trace_id)
     }
 
-    /// Whether a block may hold an entry that is wanted.
-    pub(super) fn may_be_within(&self, block: &Block) -> bool {
-        self.start.is_none_or(|start| block.latest >= start) && self.end.is_none_or(|end| block.earliest < end)
+    /// Whether any of some lines may be wanted.
+    pub(super) fn may_be_within(&self, lines: &Summary) -> bool {
+        self.start.is_none_or(|start| lines.latest >= start)
+            && self.end.is_none_or(|end| lines.earliest < end)
+            && (self.services.is_empty() || self.services.iter().any(|service| lines.has_service(service)))
+            && self.min_severity.is_none_or(|least| lines.has_severity(least))
+            && (self.kind.matches(false) && lines.has_logs() || self.kind.matches(true) && lines.has_spans())
+            && self.trace_id.as_ref().is_none_or(|id| lines.may_have_trace(id))
     }
 }
 

@@ -1,0 +1,89 @@
+//! A segment of lines as they are, the way it is written.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::{
+    Wanted,
+    disk::Contents,
+    index::{Extent, Index},
+};
+
+/// The name of the file whose first entry has the number `first`. Sorts as the numbers do.
+pub(super) fn file_name(first: u64) -> String {
+    format!("log-{first:020}.jsonl")
+}
+
+/// The number in the name of a file; `None` when it is not one of these.
+pub(super) fn parse_name(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("log-")?.strip_suffix(".jsonl")?;
+    digits.parse().ok().filter(|first| file_name(*first) == name)
+}
+
+/// A file of lines.
+#[derive(Debug)]
+pub(super) struct Plain {
+    first: u64,
+    contents: Arc<dyn Contents>,
+    /// Guards what is where; held for lookups and for the addition of a group, never while a disk is waited for.
+    index: Mutex<Index>,
+    is_closed: AtomicBool,
+}
+
+impl Plain {
+    pub(super) fn new(first: u64, contents: Arc<dyn Contents>, index: Index) -> Self {
+        Self {
+            first,
+            contents,
+            index: Mutex::new(index),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.index().last()
+    }
+
+    /// The file. It may be longer than what is acknowledged.
+    pub(super) fn contents(&self) -> &Arc<dyn Contents> {
+        &self.contents
+    }
+
+    /// What is acknowledged. To be held for no longer than a lookup.
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it will not be written any more: it can be sealed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Promises that it will not be written any more.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn from(&self, sequence: u64, wanted: &Wanted) -> Option<Extent> {
+        self.index().from(sequence, wanted)
+    }
+
+    pub(super) fn up_to(&self, sequence: u64, wanted: &Wanted) -> Option<Extent> {
+        self.index().up_to(sequence, wanted)
+    }
+
+    pub(super) fn read(&self, extent: &Extent) -> io::Result<Vec<u8>> {
+        let mut text = vec![0; extent.size_bytes];
+        self.contents.read_exact(&mut text, extent.offset)?;
+        Ok(text)
+    }
+}

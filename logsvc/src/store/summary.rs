@@ -1,0 +1,125 @@
+//! What some lines hold, as far as it tells what they cannot hold. Pure.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::entry::{Entry, Severity, Time, TraceId};
+
+/// What there is to know of one line before it is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) time: Time,
+    pub(super) severity: Severity,
+    pub(super) is_span: bool,
+    pub(super) service: &'a str,
+    pub(super) trace: Option<u32>,
+}
+
+impl<'a> From<&'a Entry> for Facts<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Self {
+            time: entry.time,
+            severity: entry.severity,
+            is_span: entry.span.is_some(),
+            service: &entry.service,
+            trace: entry.trace_id.as_ref().map(trace_hash),
+        }
+    }
+}
+
+/// The end of a trace id, which is random where any of it is (W3C Trace Context, section 3.2.2.3).
+pub(super) fn trace_hash(id: &TraceId) -> u32 {
+    let digits = id.as_str();
+    u32::from_str_radix(&digits[digits.len() - 8..], 16).expect("an id is hex digits")
+}
+
+/// What some lines hold.
+#[derive(Debug, Clone)]
+pub(super) struct Summary {
+    /// The least time.
+    pub(super) earliest: Time,
+    /// The greatest time.
+    pub(super) latest: Time,
+    /// A bit for each [`Severity`].
+    severities: u8,
+    has_logs: bool,
+    has_spans: bool,
+    services: BTreeSet<Arc<str>>,
+    /// Of the traces, as they come.
+    traces: Vec<u32>,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self {
+            earliest: Time::MAX,
+            latest: Time::MIN,
+            severities: 0,
+            has_logs: false,
+            has_spans: false,
+            services: BTreeSet::new(),
+            traces: Vec::new(),
+        }
+    }
+}
+
+impl Summary {
+    /// Adds a line.
+    pub(super) fn note(&mut self, facts: Facts<'_>) {
+        self.earliest = self.earliest.min(facts.time);
+        self.latest = self.latest.max(facts.time);
+        self.severities |= bit(facts.severity);
+        self.has_logs |= !facts.is_span;
+        self.has_spans |= facts.is_span;
+        if !self.services.contains(facts.service) {
+            self.services.insert(facts.service.into());
+        }
+        if let Some(trace) = facts.trace
+            && self.traces.last() != Some(&trace)
+        {
+            self.traces.push(trace);
+        }
+    }
+
+    /// Adds other lines.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.earliest = self.earliest.min(other.earliest);
+        self.latest = self.latest.max(other.latest);
+        self.severities |= other.severities;
+        self.has_logs |= other.has_logs;
+        self.has_spans |= other.has_spans;
+        if self.services != other.services {
+            self.services.extend(other.services.iter().cloned());
+        }
+        self.traces.extend(&other.traces);
+    }
+
+    /// Whether a line has this severity or a worse one.
+    pub(super) fn has_severity(&self, least: Severity) -> bool {
+        self.severities >= bit(least)
+    }
+
+    /// Whether a line is a log record.
+    pub(super) fn has_logs(&self) -> bool {
+        self.has_logs
+    }
+
+    /// Whether a line is a span.
+    pub(super) fn has_spans(&self) -> bool {
+        self.has_spans
+    }
+
+    /// Whether a line is of this service.
+    pub(super) fn has_service(&self, service: &str) -> bool {
+        self.services.contains(service)
+    }
+
+    /// Whether a line may be of this trace.
+    pub(super) fn may_have_trace(&self, id: &TraceId) -> bool {
+        self.traces.contains(&trace_hash(id))
+    }
+}
+
+/// The bits rise with the severity.
+fn bit(severity: Severity) -> u8 {
+    1 << severity as u8
+}
