@@ -3,9 +3,11 @@
 //! Pure, and parsed once at the edge: an [`Entry`] is valid. Must never import anything of this crate but its own
 //! parts.
 
+mod head;
 mod id;
 mod line;
 mod span;
+mod text;
 mod time;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use homeroom::{model::InvalidField, proto::log::v1 as proto};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    head::{BatchMark, Head, head},
     id::{HexId, SpanId, TraceId},
     line::{encode, number, parse, sequence},
     span::{Scope, Span, SpanEvent, SpanKind, SpanLink, SpanStatus},
@@ -68,6 +71,21 @@ impl Severity {
             proto::Severity::Warn => Some(Self::Warn),
             proto::Severity::Error => Some(Self::Error),
             proto::Severity::Fatal => Some(Self::Fatal),
+        })
+    }
+}
+
+impl Severity {
+    /// Reads its name in a line.
+    fn read(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"TRACE" => Self::Trace,
+            b"DEBUG" => Self::Debug,
+            b"INFO" => Self::Info,
+            b"WARN" => Self::Warn,
+            b"ERROR" => Self::Error,
+            b"FATAL" => Self::Fatal,
+            _ => return None,
         })
     }
 }

@@ -9,10 +9,10 @@ use crate::entry::TraceId;
 
 /// Somebody has to make room first, or a retention run has to: sooner is not worth a try.
 const DISK_FULL_RETRY: Duration = Duration::from_secs(10);
+/// The caller has waited already: what is queued is a second's work of a slow disk.
+const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 /// A failed disk is replaced by people: this only keeps clients from hammering.
 const STORE_FAILED_RETRY: Duration = Duration::from_secs(30);
-/// A disk that works writes what waits within this.
-const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 
 /// An error of the Log service.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +26,12 @@ pub enum Error {
     /// The disk has no room; nothing of the request was kept. The caller keeps its entries and comes back.
     #[error("the disk of the log is full")]
     DiskFull,
+    /// More waits to be written than may. The caller comes back, with smaller batches or from fewer places.
+    #[error("more waits to be written to the log than may")]
+    Overloaded,
     /// The disk failed; the entries may be kept or not, and no more are taken. The caller alerts, or writes elsewhere.
     #[error("the disk of the log failed")]
     StoreFailed,
-    /// More waits to be written than may; nothing of the request was kept. The caller keeps its entries and comes back.
-    #[error("too many entries wait to be written")]
-    Overloaded,
     /// Another stream of the same writer was opened. The caller goes on with that one.
     #[error("another stream of the same writer was opened")]
     WriterReplaced,
@@ -63,10 +63,10 @@ impl From<Error> for Refusal {
             Error::DiskFull => Refusal::new(Code::ResourceExhausted, "DISK_FULL", message)
                 .quota("disk", "the space on the disk of the log")
                 .retry_after(DISK_FULL_RETRY),
+            Error::Overloaded => Refusal::new(Code::Unavailable, "OVERLOADED", message).retry_after(OVERLOADED_RETRY),
             Error::StoreFailed => {
                 Refusal::new(Code::Unavailable, "STORE_FAILED", message).retry_after(STORE_FAILED_RETRY)
             }
-            Error::Overloaded => Refusal::new(Code::Unavailable, "OVERLOADED", message).retry_after(OVERLOADED_RETRY),
             Error::WriterReplaced => Refusal::new(Code::Aborted, "WRITER_REPLACED", message),
             Error::Draining => Refusal::draining(),
             Error::Read(_) | Error::InUse(_) | Error::Open { .. } => Refusal::internal(&message),
@@ -106,8 +106,8 @@ mod tests {
             ),
             (Error::TraceNotFound(id), Code::NotFound, "TRACE_NOT_FOUND"),
             (Error::DiskFull, Code::ResourceExhausted, "DISK_FULL"),
-            (Error::StoreFailed, Code::Unavailable, "STORE_FAILED"),
             (Error::Overloaded, Code::Unavailable, "OVERLOADED"),
+            (Error::StoreFailed, Code::Unavailable, "STORE_FAILED"),
             (Error::WriterReplaced, Code::Aborted, "WRITER_REPLACED"),
             (Error::Draining, Code::Unavailable, "DRAINING"),
             (Error::Read(io()), Code::Internal, "INTERNAL"),
@@ -120,23 +120,26 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_names_its_quota() {
+    fn a_full_disk_names_its_quota_and_when_to_come_back() {
         let details = Status::from(Error::DiskFull).get_error_details();
         assert_eq!(
             details.quota_failure().expect("a quota failure").violations[0].subject,
             "disk"
         );
+        assert_eq!(
+            details.retry_info().expect("retry info").retry_delay,
+            Some(DISK_FULL_RETRY)
+        );
     }
 
     #[test]
-    fn who_can_come_back_is_told_when() {
-        for (error, delay) in [
-            (Error::DiskFull, DISK_FULL_RETRY),
-            (Error::StoreFailed, STORE_FAILED_RETRY),
+    fn who_is_refused_for_now_is_told_when_to_come_back() {
+        for (error, retry) in [
             (Error::Overloaded, OVERLOADED_RETRY),
+            (Error::StoreFailed, STORE_FAILED_RETRY),
         ] {
             let details = Status::from(error).get_error_details();
-            assert_eq!(details.retry_info().expect("retry info").retry_delay, Some(delay));
+            assert_eq!(details.retry_info().expect("retry info").retry_delay, Some(retry));
         }
     }
 

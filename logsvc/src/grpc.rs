@@ -23,6 +23,7 @@ use homeroom::{
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::ingest::Streams;
 use crate::{
     config::StoreSettings,
     entry::{Time, TraceId, batch},
@@ -50,6 +51,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct LogApi {
     store: Arc<Store>,
     shutdown: Shutdown,
+    streams: Arc<Streams>,
     settings: Arc<StoreSettings>,
     start_time: SystemTime,
     forward: Option<Arc<Forward>>,
@@ -75,6 +77,7 @@ impl LogApi {
         Ok(Self {
             store: Arc::new(store),
             shutdown,
+            streams: Arc::default(),
             settings,
             start_time: SystemTime::now(),
             forward: None,
@@ -100,6 +103,9 @@ impl LogApi {
         let store = self.store.clone();
         let (name, help) = ("homeroom_log_queued_bytes", "Bytes of lines that wait to be written");
         metrics.register_gauge(name, help, move || store.queued_bytes() as u64);
+        let streams = self.streams.clone();
+        let (name, help) = ("homeroom_log_writers", "Writers that have a stream of Ingest open");
+        metrics.register_gauge(name, help, move || streams.len() as u64);
         let log = self.clone();
         metrics::tell_status(metrics, move || status::status(&log, SystemTime::now()));
     }
@@ -112,6 +118,20 @@ impl LogApi {
         if let Err(error) = tokio::task::spawn_blocking(move || store.close()).await {
             tracing::error!(%error, "cannot close the log");
         }
+    }
+
+    fn ingest_from<R>(&self, requests: R) -> impl Stream<Item = Result<proto::IngestResponse, Status>> + Send + use<R>
+    where
+        R: Stream<Item = Result<proto::IngestRequest, Status>> + Send + Unpin + 'static,
+    {
+        let (store, streams) = (self.store.clone(), self.streams.clone());
+        let answers = ingest::acknowledge(store, streams, self.shutdown.clone(), requests);
+        let metrics = self.metrics.clone();
+        answers.inspect(move |answer| {
+            if let Err(status) = answer {
+                metrics.on_refused(status);
+            }
+        })
     }
 
     /// Writes a batch, and waits until it is as durable as asked. Returns the number of its last entry; 0 when nothing is
@@ -154,8 +174,7 @@ impl Log for LogApi {
         &self,
         request: Request<Streaming<proto::IngestRequest>>,
     ) -> Result<Response<Self::IngestStream>, Status> {
-        let answers = ingest::acknowledge(self.store.clone(), self.shutdown.clone(), request.into_inner());
-        Ok(Response::new(answers.boxed()))
+        Ok(Response::new(self.ingest_from(request.into_inner()).boxed()))
     }
 
     async fn query(&self, request: Request<proto::QueryRequest>) -> Result<Response<proto::QueryResponse>, Status> {

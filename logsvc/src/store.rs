@@ -1,19 +1,23 @@
 //! The lines on disk: the segments of a data directory, that one process appends to and everybody reads.
 //!
-//! Its parts: `disk` is what can fail; `open` finds the segments and repairs their ends; `segments` is all of them,
+//! Its parts: `disk` is what can fail; `open` finds the segments, `scan` goes through one, and their ends are repaired; `writers`
+//! is which batches are in them; `segments` is all of them,
 //! `plain` one of lines as they are, `index` what is where in it, `summary` what a block of it can hold and `wanted`
 //! what a reader looks for; `append` is what is queued, `committer` the thread that takes it, and `writing` where it
 //! goes. Readers see what has been acknowledged and nothing else. Must never import `query`, `tail` or `grpc`.
 
 mod append;
+mod commit;
 mod committer;
 mod disk;
 mod index;
 mod open;
 mod plain;
+mod scan;
 mod segments;
 mod summary;
 mod wanted;
+mod writers;
 mod writing;
 
 use std::{
@@ -27,17 +31,20 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::{
     append::Append,
-    committer::{Committer, OnCommit},
+    commit::OnCommit,
+    committer::Committer,
     disk::{Directory, Files},
     segments::Segments,
+    writers::Writers,
     writing::Writing,
 };
 pub use self::{
     append::{Batch, Durability, Fate, Written},
-    committer::Commit,
+    commit::Commit,
     index::entries,
     segments::Block,
     wanted::{Kind, Wanted},
+    writers::WriterId,
 };
 use crate::{config::StoreSettings, error::Error};
 
@@ -52,6 +59,8 @@ const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Store {
     segments: Arc<Segments>,
+    /// Guards what is known of writers; held for a lookup. Never held while a disk is waited for.
+    writers: Arc<Mutex<Writers>>,
     visible: watch::Receiver<u64>,
     room: Arc<Semaphore>,
     /// Guards the committer, which is gone once closed.
@@ -64,7 +73,8 @@ pub struct Store {
 impl Store {
     /// Opens the data directory, which it makes when there is none, and repairs the ends of its segments. Blocks.
     ///
-    /// A last line that is not whole, as a crash leaves it, is cut off; a damaged line before it stays and is skipped.
+    /// A last line that is not whole, as a crash leaves it, is cut off, and a batch of a writer of which some is missing; a
+    /// damaged line before that stays and is skipped.
     ///
     /// # Errors
     /// [`Error::InUse`] or [`Error::Open`].
@@ -78,11 +88,13 @@ impl Store {
             path: files.path("."),
             source,
         };
-        let segments = Arc::new(Segments::new(open::open(&*files).map_err(failed)?));
+        let opened = open::open(&*files).map_err(failed)?;
+        let segments = Arc::new(Segments::new(opened.segments));
+        let writers = Arc::new(Mutex::new(opened.writers));
         let writing = Writing::new(files.clone(), segments.clone(), settings);
         let (visible_now, visible) = watch::channel(segments.last());
         let on_commit = OnCommit::default();
-        let committer = Committer::new(writing, visible_now, on_commit.clone());
+        let committer = Committer::new(writing, writers.clone(), visible_now, on_commit.clone());
         let (queue, appends) = mpsc::channel(QUEUE_BATCHES_MAX);
         let thread = std::thread::Builder::new()
             .name("log-committer".to_owned())
@@ -90,6 +102,7 @@ impl Store {
         let thread = thread.map_err(failed)?;
         Ok(Self {
             segments,
+            writers,
             visible,
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
             committer: Mutex::new(Some((queue, thread))),
@@ -101,7 +114,8 @@ impl Store {
     /// Queues a batch, once there is room, to be written after all that were queued before. What it returns tells when
     /// that is done, and as durable as asked.
     ///
-    /// Once a batch of a `fate` failed, no later one of the same fate is written.
+    /// Once a batch of a `fate` failed, no later one of the same fate is written. A batch of a writer that was written
+    /// before, or is queued before, is not written again, and answered once it is as durable as asked now.
     ///
     /// Cancel safe: the batch is queued or it is not. What is queued is written, waited for or not.
     ///
@@ -149,6 +163,13 @@ impl Store {
         let list = self.segments.list();
         let empty = || *self.visible.borrow() + 1;
         list.first().map_or_else(empty, |segment| segment.first())
+    }
+
+    /// The number of the last batch of a writer that was written, in the order in which batches are: of those that are
+    /// queued nothing is known yet. `None` when the writer is not known, or not any more.
+    pub fn last_batch(&self, writer: &WriterId) -> Option<u64> {
+        let writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        writers.get(writer).map(|batch| batch.number)
     }
 
     /// The first block with an entry at `sequence` or after it that may hold what is wanted. Blocks.

@@ -1,12 +1,15 @@
 //! The ids of W3C Trace Context.
 
+use std::str::FromStr;
+
 use homeroom::model::InvalidField;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::text::FromText;
 
 /// An id of `DIGITS` lower-case hex digits, not all of them zero (W3C Trace Context, section 3.2.2).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct HexId<const DIGITS: usize>(String);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HexId<const DIGITS: usize>([u8; DIGITS]);
 
 /// Names a trace.
 pub type TraceId = HexId<32>;
@@ -19,12 +22,8 @@ impl<const DIGITS: usize> HexId<DIGITS> {
     /// # Errors
     /// What an id allows.
     pub fn parse(field: &str, id: &str) -> Result<Self, InvalidField> {
-        let hex = id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if id.len() != DIGITS || !hex || id.bytes().all(|b| b == b'0') {
-            let allowed = format!("must be {DIGITS} lower-case hex digits, not all zero");
-            return Err(InvalidField::new(field, allowed));
-        }
-        Ok(Self(id.to_owned()))
+        let allowed = || format!("must be {DIGITS} lower-case hex digits, not all zero");
+        Self::read(id.as_bytes()).ok_or_else(|| InvalidField::new(field, allowed()))
     }
 
     /// Reads an id that may be empty: none.
@@ -35,28 +34,47 @@ impl<const DIGITS: usize> HexId<DIGITS> {
         (!id.is_empty()).then(|| Self::parse(field, id)).transpose()
     }
 
+    /// Reads an id; `None` when it is none.
+    pub(super) fn read(id: &[u8]) -> Option<Self> {
+        let digits: [u8; DIGITS] = id.try_into().ok()?;
+        let hex = digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        (hex && digits != [b'0'; DIGITS]).then_some(Self(digits))
+    }
+
     /// The digits.
     pub fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).expect("hex digits are text")
     }
 }
 
-impl<const DIGITS: usize> TryFrom<String> for HexId<DIGITS> {
-    type Error = InvalidField;
+impl<const DIGITS: usize> FromStr for HexId<DIGITS> {
+    type Err = InvalidField;
 
-    fn try_from(id: String) -> Result<Self, InvalidField> {
-        Self::parse("id", &id)
+    fn from_str(id: &str) -> Result<Self, InvalidField> {
+        Self::parse("id", id)
     }
 }
 
 impl<const DIGITS: usize> From<HexId<DIGITS>> for String {
     fn from(id: HexId<DIGITS>) -> Self {
-        id.0
+        id.as_str().to_owned()
     }
 }
 
 impl<const DIGITS: usize> std::fmt::Display for HexId<DIGITS> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        self.as_str().fmt(f)
+    }
+}
+
+impl<const DIGITS: usize> Serialize for HexId<DIGITS> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de, const DIGITS: usize> Deserialize<'de> for HexId<DIGITS> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        FromText::read(deserializer)
     }
 }

@@ -5,10 +5,12 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-use super::Entry;
+use super::{BatchMark, Entry};
 
 /// What each line starts with: the number comes first, so that it can be put there last.
-const HEAD: &[u8] = b"{\"seq\":";
+pub(super) const HEAD: &[u8] = b"{\"seq\":";
+/// What the mark of a batch starts with.
+pub(super) const BATCH: &[u8] = b",\"batch\":{\"writer\":\"";
 
 /// Appends the line of an entry to `out`, its line break included, still without a number.
 ///
@@ -22,12 +24,34 @@ pub fn encode(entry: &Entry, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Appends a line of [`encode`] to `out`, numbered.
-pub fn number(sequence: u64, line: &[u8], out: &mut Vec<u8>) {
+/// Appends a line of [`encode`] to `out`, numbered, and marked when it is the first of a batch of a writer.
+pub fn number(sequence: u64, batch: Option<&BatchMark<'_>>, line: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(HEAD);
-    out.extend_from_slice(sequence.to_string().as_bytes());
+    decimal(sequence, out);
+    if let Some(batch) = batch {
+        out.extend_from_slice(BATCH);
+        out.extend_from_slice(batch.writer.as_bytes());
+        out.extend_from_slice(b"\",\"number\":");
+        decimal(batch.number, out);
+        out.extend_from_slice(b",\"entries\":");
+        decimal(batch.entries as u64, out);
+        out.push(b'}');
+    }
     out.push(b',');
     out.extend_from_slice(line.strip_prefix(b"{").unwrap_or(line));
+}
+
+fn decimal(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + u8::try_from(number % 10).expect("a digit");
+        number /= 10;
+        if number == 0 {
+            break out.extend_from_slice(&digits[start..]);
+        }
+    }
 }
 
 /// Reads a line, with its line break.

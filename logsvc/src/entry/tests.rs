@@ -1,4 +1,8 @@
-use proptest::{collection::btree_map, option, prelude::*};
+use proptest::{
+    collection::{btree_map, vec},
+    option,
+    prelude::*,
+};
 
 use super::*;
 
@@ -23,10 +27,28 @@ pub(crate) fn entry(message: &str) -> Entry {
 }
 
 fn line(entry: &Entry) -> Vec<u8> {
+    marked_line(entry, None)
+}
+
+fn marked_line(entry: &Entry, batch: Option<&BatchMark<'_>>) -> Vec<u8> {
     let (mut text, mut line) = (Vec::new(), Vec::new());
     encode(entry, &mut text);
-    number(entry.sequence, &text, &mut line);
+    number(entry.sequence, batch, &text, &mut line);
     line
+}
+
+/// What the head of its line tells.
+fn head_of(entry: &Entry) -> Head<'_> {
+    Head {
+        sequence: entry.sequence,
+        batch: None,
+        time: entry.time,
+        severity: entry.severity,
+        service: (&entry.service).into(),
+        instance: (&entry.instance).into(),
+        trace_id: entry.trace_id.clone(),
+        is_span: entry.span.is_some(),
+    }
 }
 
 fn field(message: proto::Entry) -> String {
@@ -153,14 +175,36 @@ fn half_a_line_is_none() {
     let whole = line(&entry("hello"));
     for end in 0..whole.len() {
         assert!(parse(&whole[..end]).is_err(), "the first {end} bytes");
+        assert_eq!(head(&whole[..end]), None, "the first {end} bytes");
     }
-    assert!(parse(&whole).is_ok());
+    assert!(parse(&whole).is_ok() && head(&whole).is_some());
 }
 
 #[test]
 fn keys_of_a_later_version_are_ignored() {
     let line = b"{\"seq\":1,\"time\":\"2026-01-01T00:00:00Z\",\"severity\":\"WARN\",\"message\":\"m\",\"later\":[1]}\n";
     assert_eq!(parse(line).expect("a line").severity, Severity::Warn);
+}
+
+/// A line as the first version of this service wrote it: the ids come last.
+fn line_of_the_first_version(entry: &Entry) -> Vec<u8> {
+    let ids = |line: &mut serde_json::Map<_, _>| ["trace_id", "span_id"].map(|key| (key, line.remove(key)));
+    let mut line = serde_json::to_value(entry).expect("JSON");
+    let line = line.as_object_mut().expect("an object");
+    let ids = ids(line);
+    let key = |text: &mut String, key: &str, value: Option<serde_json::Value>| {
+        if let Some(value) = value {
+            *text += &format!(",{key:?}:{value}");
+        }
+    };
+    let mut text = format!("{{\"seq\":{}", entry.sequence);
+    for name in ["time", "severity", "service", "instance", "message", "attributes"] {
+        key(&mut text, name, line.remove(name));
+    }
+    for (name, id) in ids {
+        key(&mut text, name, id);
+    }
+    (text + "}\n").into_bytes()
 }
 
 /// Text with everything that might disturb, often.
@@ -172,31 +216,102 @@ fn text(max: usize) -> impl Strategy<Value = String> {
             .expect("a valid pattern")
             .prop_map(|text| text.chars().next().expect("one character"))
     ];
-    proptest::collection::vec(char, 0..max).prop_map(|chars| chars.into_iter().collect())
+    vec(char, 0..max).prop_map(|chars| chars.into_iter().collect())
+}
+
+fn time() -> impl Strategy<Value = prost_types::Timestamp> {
+    let nanos = prop_oneof![Just(0), Just(1_000_000), 0..1_000_000_000];
+    (MIN_SECONDS..=MAX_SECONDS, nanos).prop_map(|(seconds, nanos)| prost_types::Timestamp { seconds, nanos })
+}
+
+fn pairs() -> impl Strategy<Value = Attributes> {
+    let key = prop_oneof![Just("trace_id".to_owned()), text(9)];
+    let pairs = btree_map(key, text(9), 0..5);
+    pairs.prop_map(|pairs| pairs.into_iter().filter(|(key, _)| !key.is_empty()).collect())
+}
+
+const TRACE_ID: &str = "[0-9a-f]{31}[1-9a-f]";
+const SPAN_ID: &str = "[0-9a-f]{15}[1-9a-f]";
+
+prop_compose! {
+    fn spans()(
+        parent_span_id in option::of(SPAN_ID),
+        kind in 0..6,
+        status in 0..3,
+        (status_message, trace_state) in (text(9), text(9)),
+        events in vec((option::of(time()), text(9), pairs()), 0..3),
+        links in vec((TRACE_ID, SPAN_ID, pairs()), 0..3),
+    ) -> proto::Span {
+        let event = |(time, name, attributes)| proto::SpanEvent { time, name, attributes };
+        let link = |(trace_id, span_id, attributes)| proto::SpanLink { trace_id, span_id, attributes };
+        proto::Span {
+            parent_span_id: parent_span_id.unwrap_or_default(),
+            kind,
+            end_time: None,
+            status,
+            status_message,
+            events: events.into_iter().map(event).collect(),
+            links: links.into_iter().map(link).collect(),
+            trace_state,
+        }
+    }
 }
 
 prop_compose! {
-    fn entries()(
-        sequence in 1..=u64::MAX,
-        seconds in MIN_SECONDS..=MAX_SECONDS,
-        nanos in prop_oneof![Just(0), Just(1_000_000), 0..1_000_000_000],
+    fn scopes()(name in text(9), version in text(9), attributes in pairs()) -> proto::Scope {
+        proto::Scope { name, version, attributes }
+    }
+}
+
+prop_compose! {
+    fn log_records()(
+        time in time(),
         severity in 0..7,
         (service, instance, message) in (text(9), text(9), text(60)),
-        attributes in btree_map(text(9), text(9), 0..5),
-        trace_id in option::of("[0-9a-f]{31}[1-9a-f]"),
-        span_id in option::of("[0-9a-f]{15}[1-9a-f]"),
-    ) -> Entry {
-        let message = proto::Entry {
-            time: Some(prost_types::Timestamp { seconds, nanos }),
+        (attributes, resource) in (pairs(), pairs()),
+        trace_id in option::of(TRACE_ID),
+        span_id in option::of(SPAN_ID),
+        scope in option::of(scopes()),
+    ) -> proto::Entry {
+        proto::Entry {
+            time: Some(time),
             severity,
             service,
             instance,
             message: message + ".",
-            attributes: attributes.into_iter().filter(|(key, _)| !key.is_empty()).collect(),
+            attributes,
             trace_id: trace_id.unwrap_or_default(),
             span_id: span_id.unwrap_or_default(),
+            resource,
+            scope,
             ..Default::default()
-        };
+        }
+    }
+}
+
+prop_compose! {
+    /// Log records and spans.
+    fn messages()(
+        record in log_records(),
+        span in option::of((spans(), TRACE_ID, SPAN_ID)),
+        end_time in option::of(time()),
+    ) -> proto::Entry {
+        let order = |time: &prost_types::Timestamp| (time.seconds, time.nanos);
+        let end_time = end_time.filter(|end| record.time.is_none_or(|start| order(end) >= order(&start)));
+        match span {
+            Some((span, trace_id, span_id)) => proto::Entry {
+                span: Some(proto::Span { end_time, ..span }),
+                trace_id,
+                span_id,
+                ..record
+            },
+            None => record,
+        }
+    }
+}
+
+prop_compose! {
+    fn entries()(message in messages(), sequence in 1..=u64::MAX) -> Entry {
         Entry { sequence, ..Entry::parse(message, NOW).expect("within the limits") }
     }
 }
@@ -206,6 +321,24 @@ proptest! {
     fn every_entry_comes_back_from_its_line(entry in entries()) {
         let line = line(&entry);
         prop_assert_eq!(sequence(&line), Some(entry.sequence));
+        prop_assert_eq!(parse(&line).expect("a line"), entry);
+    }
+
+    #[test]
+    fn the_head_of_a_line_tells_what_the_whole_line_does(entry in entries(), writer in option::of("[A-Za-z0-9._:-]{1,64}")) {
+        let batch = writer.map(|writer| BatchMark { writer: writer.into(), number: u64::MAX, entries: ENTRIES_MAX });
+        let line = marked_line(&entry, batch.as_ref());
+        prop_assert_eq!(&parse(&line).expect("a line"), &entry);
+        prop_assert_eq!(head(&line), Some(Head { batch, ..head_of(&entry) }));
+        prop_assert_eq!(sequence(&line), Some(entry.sequence));
+    }
+
+    #[test]
+    fn the_head_of_a_line_of_the_first_version_tells_the_same(message in log_records(), sequence in 1..=u64::MAX) {
+        let message = proto::Entry { resource: Attributes::default(), scope: None, ..message };
+        let entry = Entry { sequence, ..Entry::parse(message, NOW).expect("within the limits") };
+        let line = line_of_the_first_version(&entry);
+        prop_assert_eq!(head(&line), Some(head_of(&entry)));
         prop_assert_eq!(parse(&line).expect("a line"), entry);
     }
 

@@ -1,14 +1,21 @@
 //! The time of an entry.
+//!
+//! Its text is written and read by hand: each line has one, and the general way takes longer than all else in it.
 
-use std::time::SystemTime;
+use std::{str::FromStr, time::SystemTime};
 
 use homeroom::model::InvalidField;
 use prost_types::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::text::FromText;
+
+const DAY_SECONDS: i64 = 24 * 3600;
+/// `0001-01-01T00:00:00.000000000Z`.
+const TEXT_BYTES_MAX: usize = 30;
 
 /// A point in time from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999999Z: what RFC 3339 can write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time {
     // The derived order compares the seconds first: the nanoseconds count forward, before 1970 too.
     seconds: i64,
@@ -37,6 +44,102 @@ impl Time {
         let refused = || InvalidField::new(field, "must be in the years 1 to 9999, with nanos of 0 to 999999999");
         valid.then_some(Self { seconds, nanos }).ok_or_else(refused)
     }
+
+    /// Reads what [`Time::write`] has written; `None` for everything else.
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        let (date, rest) = text.split_at_checked(19)?;
+        let part = |from: usize, to: usize, separator: u8| {
+            (to == 4 || date[from - 1] == separator).then_some(())?;
+            digits(&date[from..to])
+        };
+        let (year, month, day) = (part(0, 4, 0)?, part(5, 7, b'-')?, part(8, 10, b'-')?);
+        let (hour, minute, second) = (part(11, 13, b'T')?, part(14, 16, b':')?, part(17, 19, b':')?);
+        let is_real = year >= 1 && (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day);
+        (is_real && hour < 24 && minute < 60 && second < 60).then_some(Self {
+            seconds: days(year, month, day) * DAY_SECONDS + hour * 3600 + minute * 60 + second,
+            nanos: nanos(rest)?,
+        })
+    }
+
+    /// Appends it as in RFC 3339, in UTC, with 0, 3, 6 or 9 digits after the second: as many as it needs.
+    pub(super) fn write(self, out: &mut Vec<u8>) {
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        let (year, month, day) = date(self.seconds.div_euclid(DAY_SECONDS));
+        let second = self.seconds.rem_euclid(DAY_SECONDS);
+        put(&mut text[0..4], year);
+        put(&mut text[5..7], month);
+        put(&mut text[8..10], day);
+        put(&mut text[11..13], second / 3600);
+        put(&mut text[14..16], second / 60 % 60);
+        put(&mut text[17..19], second % 60);
+        put(&mut text[20..29], i64::from(self.nanos));
+        let end = match self.nanos {
+            0 => 19,
+            nanos if nanos % 1_000_000 == 0 => 23,
+            nanos if nanos % 1_000 == 0 => 26,
+            _ => TEXT_BYTES_MAX - 1,
+        };
+        text[end] = b'Z';
+        out.extend_from_slice(&text[..=end]);
+    }
+}
+
+/// Writes a number with leading zeros.
+fn put(digits: &mut [u8], mut number: i64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).expect("a digit");
+        number /= 10;
+    }
+}
+
+fn digits(text: &[u8]) -> Option<i64> {
+    text.iter().try_fold(0, |number, byte| {
+        byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0'))
+    })
+}
+
+/// Reads the end of a time, behind the second.
+fn nanos(rest: &[u8]) -> Option<i32> {
+    let unit = match rest.len() {
+        1 => return (rest == b"Z").then_some(0),
+        5 => 1_000_000,
+        8 => 1_000,
+        11 => 1,
+        _ => return None,
+    };
+    let number = digits(rest.strip_prefix(b".")?.strip_suffix(b"Z")?)?;
+    i32::try_from(number * unit).ok()
+}
+
+fn days_of(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// The days from 1970-01-01 to a date; see `days_from_civil` in <https://howardhinnant.github.io/date_algorithms.html>.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// The date so many days after 1970-01-01: `civil_from_days` there.
+fn date(days: i64) -> (i64, i64, i64) {
+    let (era, day) = (
+        (days + 719_468).div_euclid(146_097),
+        (days + 719_468).rem_euclid(146_097),
+    );
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + next, month, day)
 }
 
 impl From<SystemTime> for Time {
@@ -56,10 +159,14 @@ impl From<Time> for Timestamp {
     }
 }
 
-impl TryFrom<String> for Time {
-    type Error = InvalidField;
+impl FromStr for Time {
+    type Err = InvalidField;
 
-    fn try_from(text: String) -> Result<Self, InvalidField> {
+    /// Reads any time of RFC 3339.
+    fn from_str(text: &str) -> Result<Self, InvalidField> {
+        if let Some(time) = Self::read(text.as_bytes()) {
+            return Ok(time);
+        }
         let message = text
             .parse()
             .map_err(|_| InvalidField::new("time", "must be as in RFC 3339"))?;
@@ -69,12 +176,73 @@ impl TryFrom<String> for Time {
 
 impl std::fmt::Display for Time {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Timestamp::from(*self).fmt(f)
+        let mut text = Vec::with_capacity(TEXT_BYTES_MAX);
+        self.write(&mut text);
+        f.write_str(std::str::from_utf8(&text).expect("digits and signs"))
     }
 }
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        FromText::read(deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_date_that_is_none_is_refused() {
+        let none = [
+            "2026-02-29T00:00:00Z",
+            "2100-02-29T00:00:00Z",
+            "2026-04-31T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "2026-01-01T00:00:00.Z",
+            "2026-01-01",
+            "",
+        ];
+        for text in none {
+            assert_eq!(Time::read(text.as_bytes()), None, "{text}");
+        }
+        assert!(Time::read(b"2024-02-29T00:00:00Z").is_some() && Time::read(b"2000-02-29T00:00:00Z").is_some());
+    }
+
+    #[test]
+    fn a_time_with_an_offset_is_read_too() {
+        let time = "2026-01-01T01:00:00.5+01:00".parse::<Time>().expect("a time");
+        assert_eq!(time.to_string(), "2026-01-01T00:00:00.500Z");
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_of_a_time_is_that_of_protobuf_and_is_read_again(
+            seconds in Time::MIN.seconds..=Time::MAX.seconds,
+            nanos in prop_oneof![Just(0), (0..1_000).prop_map(|n| n * 1_000_000), 0..1_000_000_000],
+        ) {
+            let time = Time { seconds, nanos };
+            let text = time.to_string();
+            prop_assert_eq!(&text, &Timestamp { seconds, nanos }.to_string());
+            prop_assert_eq!(Time::read(text.as_bytes()), Some(time));
+        }
+
+        #[test]
+        fn what_is_read_by_hand_is_what_protobuf_reads(text in "[0-2][0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{1,9})?Z") {
+            if let Some(time) = Time::read(text.as_bytes()) {
+                prop_assert_eq!(Ok(Timestamp::from(time)), text.parse::<Timestamp>());
+            }
+        }
     }
 }

@@ -1,20 +1,27 @@
 //! Entries as OpenTelemetry has them (OTLP 1.x): the way back from `otlp`, which reads what comes in. Pure.
 //!
-//! What an entry is not told of stays empty. Times that OTLP cannot write, those before 1970 and after 2554, become the
-//! nearest that it can.
+//! What an entry does not say stays empty; what `otlp` keeps as an attribute of the `otel.` namespace gets its field
+//! back. Times that OTLP cannot write, those before 1970 and after 2554, become the nearest that it can.
+
+mod span;
+mod values;
 
 use std::collections::HashMap;
 
 use homeroom::proto::opentelemetry::proto::{
     collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
-    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
+    common::v1::InstrumentationScope,
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs, SeverityNumber},
     resource::v1::Resource,
-    trace::v1::{ResourceSpans, ScopeSpans, Span as OtlpSpan, Status, span, status},
+    trace::v1::{ResourceSpans, ScopeSpans},
 };
 use prost::Message;
 
-use crate::entry::{Attributes, Entry, HexId, Scope, Severity, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, Time};
+use self::{
+    span::otlp_span,
+    values::{DROPPED_ATTRIBUTES, EVENT_NAME, SEVERITY_TEXT, id, nanos, pair, pairs, take, take_count, text},
+};
+use crate::entry::{Entry, Scope, Severity};
 
 /// The resource attribute that names the service (OpenTelemetry's semantic conventions).
 const SERVICE: &str = "service.name";
@@ -105,29 +112,35 @@ fn resource(entry: &Entry) -> Resource {
     let others = entry.resource.iter().map(|(key, value)| (key.as_str(), value));
     let others = others.filter(|(key, _)| named.iter().all(|(name, _)| name != key));
     let attributes = named.iter().copied().chain(others);
+    let mut attributes: Vec<_> = attributes.map(|(key, value)| pair(key, value)).collect();
     Resource {
-        attributes: attributes.map(|(key, value)| pair(key, value)).collect(),
+        dropped_attributes_count: take_count(&mut attributes, DROPPED_ATTRIBUTES),
+        attributes,
         ..Resource::default()
     }
 }
 
 fn otlp_scope(scope: &Scope) -> InstrumentationScope {
+    let mut attributes = pairs(&scope.attributes);
     InstrumentationScope {
         name: scope.name.clone(),
         version: scope.version.clone(),
-        attributes: pairs(&scope.attributes),
-        ..InstrumentationScope::default()
+        dropped_attributes_count: take_count(&mut attributes, DROPPED_ATTRIBUTES),
+        attributes,
     }
 }
 
 fn log_record(entry: &Entry) -> LogRecord {
     let (number, name) = severity(entry.severity);
+    let mut attributes = pairs(&entry.attributes);
     LogRecord {
         time_unix_nano: nanos(entry.time),
         severity_number: number.into(),
-        severity_text: name.to_owned(),
+        severity_text: take(&mut attributes, SEVERITY_TEXT).unwrap_or_else(|| name.to_owned()),
         body: Some(text(&entry.message)),
-        attributes: pairs(&entry.attributes),
+        event_name: take(&mut attributes, EVENT_NAME).unwrap_or_default(),
+        dropped_attributes_count: take_count(&mut attributes, DROPPED_ATTRIBUTES),
+        attributes,
         trace_id: id(entry.trace_id.as_ref()),
         span_id: id(entry.span_id.as_ref()),
         ..LogRecord::default()
@@ -142,107 +155,6 @@ fn severity(severity: Severity) -> (SeverityNumber, &'static str) {
         Severity::Warn => (SeverityNumber::Warn, "WARN"),
         Severity::Error => (SeverityNumber::Error, "ERROR"),
         Severity::Fatal => (SeverityNumber::Fatal, "FATAL"),
-    }
-}
-
-fn otlp_span(entry: &Entry) -> Option<OtlpSpan> {
-    let span: &Span = entry.span.as_deref()?;
-    Some(OtlpSpan {
-        trace_id: id(entry.trace_id.as_ref()),
-        span_id: id(entry.span_id.as_ref()),
-        trace_state: span.trace_state.clone(),
-        parent_span_id: id(span.parent_span_id.as_ref()),
-        name: entry.message.clone(),
-        kind: kind(span.kind).into(),
-        start_time_unix_nano: nanos(entry.time),
-        end_time_unix_nano: nanos(span.end_time),
-        attributes: pairs(&entry.attributes),
-        events: span.events.iter().map(event).collect(),
-        links: span.links.iter().map(link).collect(),
-        status: status(span),
-        ..OtlpSpan::default()
-    })
-}
-
-fn kind(kind: SpanKind) -> span::SpanKind {
-    match kind {
-        SpanKind::Internal => span::SpanKind::Internal,
-        SpanKind::Server => span::SpanKind::Server,
-        SpanKind::Client => span::SpanKind::Client,
-        SpanKind::Producer => span::SpanKind::Producer,
-        SpanKind::Consumer => span::SpanKind::Consumer,
-    }
-}
-
-fn status(span: &Span) -> Option<Status> {
-    let code = match span.status {
-        SpanStatus::Unset if span.status_message.is_empty() => return None,
-        SpanStatus::Unset => status::StatusCode::Unset,
-        SpanStatus::Ok => status::StatusCode::Ok,
-        SpanStatus::Error => status::StatusCode::Error,
-    };
-    Some(Status {
-        message: span.status_message.clone(),
-        code: code.into(),
-    })
-}
-
-fn event(event: &SpanEvent) -> span::Event {
-    span::Event {
-        time_unix_nano: nanos(event.time),
-        name: event.name.clone(),
-        attributes: pairs(&event.attributes),
-        ..span::Event::default()
-    }
-}
-
-fn link(link: &SpanLink) -> span::Link {
-    span::Link {
-        trace_id: id(Some(&link.trace_id)),
-        span_id: id(Some(&link.span_id)),
-        attributes: pairs(&link.attributes),
-        ..span::Link::default()
-    }
-}
-
-/// Nanoseconds since 1970. 0 stands for a time that is not known.
-fn nanos(time: Time) -> u64 {
-    let time = prost_types::Timestamp::from(time);
-    let nanos = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
-    nanos.clamp(1, u64::MAX.into()).try_into().unwrap_or(u64::MAX)
-}
-
-/// The bytes of an id; empty when there is none.
-fn id<const DIGITS: usize>(id: Option<&HexId<DIGITS>>) -> Vec<u8> {
-    let digit = |byte: &u8| {
-        char::from(*byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
-    let digits: Vec<_> = id
-        .map_or("", HexId::as_str)
-        .as_bytes()
-        .iter()
-        .filter_map(digit)
-        .collect();
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
-}
-
-fn pairs(attributes: &Attributes) -> Vec<KeyValue> {
-    attributes.iter().map(|(key, value)| pair(key, value)).collect()
-}
-
-fn pair(key: &str, value: &str) -> KeyValue {
-    KeyValue {
-        key: key.to_owned(),
-        value: Some(text(value)),
-        ..KeyValue::default()
-    }
-}
-
-fn text(value: &str) -> AnyValue {
-    AnyValue {
-        value: Some(Value::StringValue(value.to_owned())),
     }
 }
 

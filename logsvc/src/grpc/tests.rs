@@ -1,26 +1,22 @@
-use std::collections::HashSet;
-
 use homeroom::status::reason;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use super::*;
 
-async fn api() -> (tempfile::TempDir, LogApi) {
+pub(super) async fn api() -> (tempfile::TempDir, LogApi) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let api = LogApi::open(directory.path(), &StoreSettings::default(), Shutdown::new()).await;
     (directory, api.expect("an open log"))
 }
 
-fn entry(message: &str) -> proto::Entry {
+pub(super) fn entry(message: &str) -> proto::Entry {
     proto::Entry {
         message: message.to_owned(),
         ..Default::default()
     }
 }
 
-async fn write(api: &LogApi, entries: Vec<proto::Entry>) -> Result<u64, Status> {
+pub(super) async fn write(api: &LogApi, entries: Vec<proto::Entry>) -> Result<u64, Status> {
     let request = proto::WriteRequest {
         entries,
         ..Default::default()
@@ -28,15 +24,15 @@ async fn write(api: &LogApi, entries: Vec<proto::Entry>) -> Result<u64, Status> 
     Ok(api.write(Request::new(request)).await?.into_inner().last_sequence)
 }
 
-async fn query(api: &LogApi, request: proto::QueryRequest) -> Result<proto::QueryResponse, Status> {
+pub(super) async fn query(api: &LogApi, request: proto::QueryRequest) -> Result<proto::QueryResponse, Status> {
     Ok(api.query(Request::new(request)).await?.into_inner())
 }
 
-fn messages(entries: &[proto::Entry]) -> Vec<&str> {
+pub(super) fn messages(entries: &[proto::Entry]) -> Vec<&str> {
     entries.iter().map(|entry| entry.message.as_str()).collect()
 }
 
-fn invalid<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
+pub(super) fn invalid<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
     use tonic_types::StatusExt;
     let status = result.expect_err("not valid");
     assert_eq!(
@@ -263,86 +259,4 @@ async fn a_tail_sends_what_comes_and_ends_with_the_drain() {
         (status.code(), reason(&status).as_deref()),
         (Code::Unavailable, Some("DRAINING"))
     );
-}
-
-struct Stream {
-    requests: mpsc::Sender<Result<proto::IngestRequest, Status>>,
-    answers: Answers<proto::IngestResponse>,
-}
-
-impl Stream {
-    fn open(api: &LogApi) -> Self {
-        let (requests, received) = mpsc::channel(200);
-        let received = ReceiverStream::new(received);
-        let answers = ingest::acknowledge(api.store.clone(), api.shutdown.clone(), received);
-        Self {
-            requests,
-            answers: answers.boxed(),
-        }
-    }
-
-    async fn send(&self, batch: u64, messages: &[&str]) {
-        let request = proto::IngestRequest {
-            batch,
-            entries: messages.iter().map(|message| entry(message)).collect(),
-            ..Default::default()
-        };
-        self.requests.send(Ok(request)).await.expect("it is read");
-    }
-
-    async fn next(&mut self) -> Option<Result<(u64, u64), Status>> {
-        let answer = self.answers.next().await?;
-        Some(answer.map(|answer| (answer.batch, answer.last_sequence)))
-    }
-}
-
-#[tokio::test]
-async fn batches_are_acknowledged_in_order_without_waiting_for_each_other() {
-    let (_directory, api) = api().await;
-    let mut stream = Stream::open(&api);
-    for batch in 1..=150 {
-        stream.send(batch, &["a", "b"]).await;
-    }
-    for batch in 1..=150 {
-        assert_eq!(
-            stream.next().await.expect("an answer").expect("written"),
-            (batch, batch * 2)
-        );
-    }
-    drop(stream.requests);
-    assert!(stream.answers.next().await.is_none());
-}
-
-#[tokio::test]
-async fn a_stream_ends_with_its_first_error_after_the_acknowledgements_before_it() {
-    let (_directory, api) = api().await;
-    for (bad, messages, field) in [
-        (6, &[""][..], "entries[0].message"),
-        (5, &["m"], "batch"),
-        (6, &[], "entries"),
-    ] {
-        let mut stream = Stream::open(&api);
-        stream.send(5, &["good"]).await;
-        stream.send(bad, messages).await;
-        stream.send(7, &["late"]).await;
-        assert_eq!(stream.next().await.expect("an answer").expect("written").0, 5);
-        assert_eq!(invalid(stream.next().await.expect("an end")), field);
-        assert!(stream.next().await.is_none());
-    }
-    let found = query(&api, proto::QueryRequest::default()).await.expect("found");
-    assert_eq!(
-        messages(&found.entries).into_iter().collect::<HashSet<_>>(),
-        ["good"].into()
-    );
-}
-
-#[tokio::test]
-async fn a_stream_ends_with_the_drain_after_what_was_received() {
-    let (_directory, api) = api().await;
-    let mut stream = Stream::open(&api);
-    stream.send(1, &["a"]).await;
-    assert_eq!(stream.next().await.expect("an answer").expect("written"), (1, 1));
-    api.shutdown.cancel();
-    let status = stream.next().await.expect("an end").expect_err("it drains");
-    assert_eq!(reason(&status).as_deref(), Some("DRAINING"));
 }

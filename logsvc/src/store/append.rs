@@ -10,9 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::{
     index::{BLOCK_BYTES, BLOCK_LINES},
     summary::{Facts, Summary},
+    writers::WriterId,
 };
 use crate::{
-    entry::{Entry, encode},
+    entry::{BatchMark, Entry, encode, number},
     error::Error,
 };
 
@@ -23,6 +24,8 @@ pub struct Batch {
     /// The length of each line.
     pub(super) sizes: Vec<usize>,
     pub(super) pieces: Vec<Piece>,
+    /// Who wrote it, and the number that it got there.
+    pub(super) writer: Option<(WriterId, u64)>,
 }
 
 /// Lines that go into one block, summed up where the caller runs.
@@ -52,6 +55,33 @@ impl Batch {
             batch.note(batch.text.len() - start, entry.into());
         }
         batch
+    }
+
+    /// Makes it the batch of this number of a writer: it is written unless that one or a later one of the writer was.
+    #[must_use]
+    pub fn of_writer(mut self, writer: WriterId, number: u64) -> Self {
+        self.writer = Some((writer, number));
+        self
+    }
+
+    /// Appends its lines to `text`, numbered from `first` on, and the sizes that its pieces have then to `sizes`.
+    pub(super) fn number(&self, first: u64, text: &mut Vec<u8>, sizes: &mut Vec<usize>) {
+        let mut mark = self.writer.as_ref().map(|(writer, number)| BatchMark {
+            writer: writer.as_str().into(),
+            number: *number,
+            entries: self.sizes.len(),
+        });
+        let mut lines = (first..).zip(&self.sizes);
+        let mut rest = &self.text[..];
+        for piece in &self.pieces {
+            let start = text.len();
+            for (sequence, size_bytes) in lines.by_ref().take(piece.lines) {
+                let (line, after) = rest.split_at(*size_bytes);
+                number(sequence, mark.take().as_ref(), line, text);
+                rest = after;
+            }
+            sizes.push(text.len() - start);
+        }
     }
 
     fn note(&mut self, size_bytes: usize, facts: Facts<'_>) {
@@ -102,7 +132,17 @@ impl Written {
         Self(answer)
     }
 
-    /// Waits until the batch is as durable as asked. Returns the number of its last entry.
+    /// What came of the batch, if that is known by now; as [`Written::wait`] says it. Not to be asked again after that.
+    pub fn now(&mut self) -> Option<Result<u64, Error>> {
+        match self.0.try_recv() {
+            Ok(result) => Some(result),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(Error::StoreFailed)),
+        }
+    }
+
+    /// Waits until the batch is as durable as asked. Returns the number of its last entry; 0 when it is one of a writer
+    /// that was written before its last one.
     ///
     /// # Errors
     /// [`Error::DiskFull`] when it was not written, [`Error::StoreFailed`] when it may be or not.

@@ -3,50 +3,27 @@
 //! Nothing here is logged for each request: the log of this service goes into itself, so that would never end.
 
 use std::{
-    fmt, io,
-    sync::{Arc, OnceLock},
+    cmp::Ordering,
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
-use super::{append::Append, disk::is_full, writing::Writing};
-use crate::{entry::number, error::Error};
+use super::{
+    append::{Append, Batch},
+    commit::{Commit, OnCommit},
+    disk::is_full,
+    writers::{LastBatch, WriterId, Writers},
+    writing::Writing,
+};
+use crate::error::Error;
 
 /// A group ends with the batch that reaches this size: a disk is at its best long before, and others wait for it.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
-
-/// What was written at once.
-#[derive(Debug)]
-pub struct Commit {
-    /// How many log records.
-    pub logs: u64,
-    /// How many spans.
-    pub spans: u64,
-    /// How long their lines are.
-    pub size_bytes: u64,
-    /// How long it took to write them, and to sync them when somebody asked for that.
-    pub took: Duration,
-}
-
-/// Who is told of each [`Commit`], once somebody is.
-#[derive(Clone, Default)]
-pub(super) struct OnCommit(Arc<OnceLock<Tell>>);
-
-type Tell = Box<dyn Fn(&Commit) + Send + Sync>;
-
-impl OnCommit {
-    pub(super) fn set(&self, tell: Tell) {
-        let _ = self.0.set(tell);
-    }
-}
-
-impl fmt::Debug for OnCommit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OnCommit").finish_non_exhaustive()
-    }
-}
 
 /// What the disk was like the last time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +38,8 @@ enum State {
 /// Owns the end of the log.
 pub(super) struct Committer {
     writing: Writing,
+    /// Guards what is known of writers; changed only here. Never held while a disk is waited for.
+    writers: Arc<Mutex<Writers>>,
     visible: watch::Sender<u64>,
     on_commit: OnCommit,
     state: State,
@@ -68,10 +47,28 @@ pub(super) struct Committer {
     text: Vec<u8>,
 }
 
+/// What becomes of a group once it is written.
+#[derive(Default)]
+struct Plan {
+    /// The number of the last entry of each batch; 0 where it is not known any more.
+    answers: Vec<u64>,
+    /// Which batches are written: the others are duplicates.
+    is_new: Vec<bool>,
+    /// The sizes of the pieces of those that are.
+    sizes: Vec<usize>,
+    last_batches: HashMap<WriterId, LastBatch>,
+}
+
 impl Committer {
-    pub(super) fn new(writing: Writing, visible: watch::Sender<u64>, on_commit: OnCommit) -> Self {
+    pub(super) fn new(
+        writing: Writing,
+        writers: Arc<Mutex<Writers>>,
+        visible: watch::Sender<u64>,
+        on_commit: OnCommit,
+    ) -> Self {
         Self {
             writing,
+            writers,
             visible,
             on_commit,
             state: State::Working,
@@ -96,71 +93,87 @@ impl Committer {
         if group.is_empty() {
             return;
         }
-        let synced = group.iter().any(|append| append.synced);
         let begun = Instant::now();
-        match self.write(&group, synced) {
-            Ok(sizes) => {
-                self.tell(&group, begun.elapsed());
-                let first = self.writing.next();
-                let pieces = group.iter().flat_map(|append| &append.batch.pieces);
-                let last = self.writing.publish(pieces.zip(sizes));
-                self.visible.send_replace(last);
-                answer(group, first);
+        match self.write(&group) {
+            Ok(plan) => {
+                self.tell(&group, &plan, begun.elapsed());
+                self.publish(&group, &plan);
+                answer(group, plan.answers);
             }
             Err(failure) => refuse(group, failure),
         }
     }
 
-    fn tell(&self, group: &[Append], took: Duration) {
-        let Some(tell) = self.on_commit.0.get() else {
-            return;
-        };
-        let pieces = || group.iter().flat_map(|append| &append.batch.pieces);
-        let spans = pieces().map(|piece| piece.spans as u64).sum();
-        tell(&Commit {
-            logs: pieces().map(|piece| piece.lines as u64).sum::<u64>() - spans,
-            spans,
-            size_bytes: self.text.len() as u64,
-            took,
-        });
+    fn tell(&self, group: &[Append], plan: &Plan, took: Duration) {
+        let written = group.iter().zip(&plan.is_new).filter(|(_, is_new)| **is_new);
+        let batches = written.map(|(append, _)| &append.batch);
+        self.on_commit.tell(|| Commit::of(batches, self.text.len(), took));
     }
 
-    /// Writes a group. Returns the sizes of its pieces.
-    fn write(&mut self, group: &[Append], synced: bool) -> Result<Vec<usize>, Failure> {
+    fn write(&mut self, group: &[Append]) -> Result<Plan, Failure> {
         if self.state == State::Retired {
             return Err(Failure::Failed);
         }
         self.writing.prepare().map_err(|error| self.retire("begin", &error))?;
-        let sizes = self.number(group);
+        let plan = self.number(group);
         self.writing.write(&self.text).map_err(|error| self.undo(&error))?;
-        if synced {
+        // A duplicate, too, is answered once it is as durable as asked.
+        if group.iter().any(|append| append.synced) {
             self.sync()?;
         }
         if self.state == State::Full {
             self.state = State::Working;
             info!("the disk of the log has room again");
         }
-        Ok(sizes)
+        Ok(plan)
     }
 
-    /// Makes the text of a group. Returns the sizes of its pieces.
-    fn number(&mut self, group: &[Append]) -> Vec<usize> {
+    /// Makes the text of a group.
+    fn number(&mut self, group: &[Append]) -> Plan {
         self.text.clear();
-        let (mut sequence, mut sizes) = (self.writing.next(), Vec::new());
+        let (mut next, mut plan) = (self.writing.next(), Plan::default());
         for batch in group.iter().map(|append| &append.batch) {
-            let (mut rest, mut lines) = (&batch.text[..], batch.sizes.iter());
-            for piece in &batch.pieces {
-                let start = self.text.len();
-                for size_bytes in lines.by_ref().take(piece.lines) {
-                    let (line, after) = rest.split_at(*size_bytes);
-                    number(sequence, line, &mut self.text);
-                    sequence += 1;
-                    rest = after;
-                }
-                sizes.push(self.text.len() - start);
+            let duplicate = self.duplicate(batch, &plan);
+            plan.is_new.push(duplicate.is_none());
+            plan.answers.push(duplicate.unwrap_or_else(|| {
+                batch.number(next, &mut self.text, &mut plan.sizes);
+                next += batch.sizes.len() as u64;
+                next - 1
+            }));
+            if let (Some((writer, number)), None) = (&batch.writer, duplicate) {
+                let last_batch = LastBatch {
+                    number: *number,
+                    last_sequence: next - 1,
+                };
+                plan.last_batches.insert(writer.clone(), last_batch);
             }
         }
-        sizes
+        plan
+    }
+
+    /// The number of the last entry of a batch that was written before, or is by the same plan.
+    fn duplicate(&self, batch: &Batch, plan: &Plan) -> Option<u64> {
+        let (writer, number) = batch.writer.as_ref()?;
+        let known = || self.writers.lock().unwrap_or_else(PoisonError::into_inner).get(writer);
+        let last = plan.last_batches.get(writer).copied().or_else(known)?;
+        match number.cmp(&last.number) {
+            Ordering::Less => Some(0),
+            Ordering::Equal => Some(last.last_sequence),
+            Ordering::Greater => None,
+        }
+    }
+
+    /// Shows what was written to readers.
+    fn publish(&mut self, group: &[Append], plan: &Plan) {
+        let new = group.iter().zip(&plan.is_new).filter(|(_, is_new)| **is_new);
+        let pieces = new.flat_map(|(append, _)| &append.batch.pieces);
+        let last = self.writing.publish(pieces.zip(plan.sizes.iter().copied()));
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (writer, batch) in &plan.last_batches {
+            writers.note(writer, *batch);
+        }
+        drop(writers);
+        self.visible.send_replace(last);
     }
 
     fn sync(&mut self) -> Result<(), Failure> {
@@ -210,11 +223,9 @@ fn group(first: Append, queue: &mut mpsc::Receiver<Append>) -> Vec<Append> {
 }
 
 /// Tells each its last number. Who stopped waiting is not told.
-fn answer(group: Vec<Append>, first: u64) {
-    let mut next = first;
-    for append in group {
-        next += append.batch.sizes.len() as u64;
-        let _ = append.answer.send(Ok(next - 1));
+fn answer(group: Vec<Append>, answers: Vec<u64>) {
+    for (append, last_sequence) in group.into_iter().zip(answers) {
+        let _ = append.answer.send(Ok(last_sequence));
     }
 }
 

@@ -126,9 +126,9 @@ impl Index {
         self.size_bytes
     }
 
-    /// Reads the line that follows the last one; `None` when it is damaged.
-    pub(super) fn read(&self, line: &[u8]) -> Option<Entry> {
-        parse(line).ok().filter(|entry| self.position.allows(entry.sequence))
+    /// Whether the entry after the last one may have this number.
+    pub(super) fn allows(&self, sequence: u64) -> bool {
+        self.position.allows(sequence)
     }
 
     /// Adds the line that follows the last one: the number of its entry and what is known of it, `None` when it is

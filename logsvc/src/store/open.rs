@@ -1,77 +1,63 @@
 //! Finds the segments of a directory, and repairs the end of each.
 
-use std::{
-    io::{self, BufRead, BufReader},
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
 use tracing::warn;
 
 use super::{
-    disk::{Contents, Files, Reading},
-    index::Index,
+    disk::Files,
     plain::{Plain, parse_name},
+    scan::scan,
     segments::Segment,
+    writers::Writers,
 };
 
-/// Read at once when a file is opened.
-const READ_BYTES: usize = 1024 * 1024;
+/// What a directory holds.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    /// The segments, oldest first, those without an entry left out.
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) writers: Writers,
+}
 
-/// Opens all segments, oldest first, those without an entry left out.
-pub(super) fn open(files: &dyn Files) -> io::Result<Vec<Arc<Segment>>> {
+/// Opens all segments.
+pub(super) fn open(files: &dyn Files) -> io::Result<Opened> {
     let mut names: Vec<_> = files
         .list()?
         .into_iter()
         .filter(|name| parse_name(name).is_some())
         .collect();
     names.sort();
-    let mut segments = Vec::new();
+    let mut opened = Opened::default();
     for name in &names {
         let first = parse_name(name).expect("others were left out");
-        let plain = open_plain(files, name, first)?;
+        let plain = open_plain(files, name, first, &mut opened.writers)?;
         if plain.index().size_bytes() == 0 {
             files.remove(name)?;
             continue;
         }
-        segments.push(Arc::new(Segment::Plain(Arc::new(plain))));
+        opened.segments.push(Arc::new(Segment::Plain(Arc::new(plain))));
     }
     // What readers see from here on survives a power cut.
     files.sync_names()?;
-    Ok(segments)
+    Ok(opened)
 }
 
-fn open_plain(files: &dyn Files, name: &str, first: u64) -> io::Result<Plain> {
+fn open_plain(files: &dyn Files, name: &str, first: u64, writers: &mut Writers) -> io::Result<Plain> {
     let contents = files.open(name)?;
     let path = files.path(name);
-    let (index, damaged) = scan(&*contents, first)?;
-    if damaged > 0 {
-        warn!(file.path = %path.display(), damaged.lines = damaged, "leaving out damaged lines");
+    let scanned = scan(&*contents, first)?;
+    if scanned.damaged > 0 {
+        warn!(file.path = %path.display(), damaged.lines = scanned.damaged, "leaving out damaged lines");
     }
-    let torn_bytes = contents.size_bytes()? - index.size_bytes();
+    let torn_bytes = contents.size_bytes()? - scanned.index.size_bytes();
     if torn_bytes > 0 {
-        warn!(file.path = %path.display(), torn.size_bytes = torn_bytes, "cutting off a last line that is not whole");
-        contents.truncate(index.size_bytes())?;
+        warn!(file.path = %path.display(), torn.size_bytes = torn_bytes, "cutting off an end that is not whole");
+        contents.truncate(scanned.index.size_bytes())?;
     }
     contents.sync()?;
-    Ok(Plain::new(first, contents, index))
-}
-
-/// Reads a whole file, up to a last line that is damaged. Returns how many lines before it are damaged, too.
-fn scan(contents: &dyn Contents, first: u64) -> io::Result<(Index, u64)> {
-    let mut index = Index::starting_at(first);
-    let mut reader = BufReader::with_capacity(READ_BYTES, Reading::new(contents));
-    let mut line = Vec::new();
-    let mut damaged = 0;
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        let entry = index.read(&line);
-        if entry.is_none() {
-            if reader.fill_buf()?.is_empty() {
-                break;
-            }
-            damaged += 1;
-        }
-        index.push(line.len(), entry.as_ref().map(|entry| (entry.sequence, entry.into())));
-        line.clear();
+    for (writer, batch) in &scanned.batches {
+        writers.note(writer, *batch);
     }
-    Ok((index, damaged))
+    Ok(Plain::new(first, contents, scanned.index))
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::entry::{Entry, Severity, Time, TraceId};
+use crate::entry::{Entry, Head, Severity, Time, TraceId};
 
 /// What there is to know of one line before it is read.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,18 @@ impl<'a> From<&'a Entry> for Facts<'a> {
             is_span: entry.span.is_some(),
             service: &entry.service,
             trace: entry.trace_id.as_ref().map(trace_hash),
+        }
+    }
+}
+
+impl<'a> From<&'a Head<'_>> for Facts<'a> {
+    fn from(head: &'a Head<'_>) -> Self {
+        Self {
+            time: head.time,
+            severity: head.severity,
+            is_span: head.is_span,
+            service: &head.service,
+            trace: head.trace_id.as_ref().map(trace_hash),
         }
     }
 }

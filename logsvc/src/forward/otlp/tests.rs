@@ -1,8 +1,14 @@
-use homeroom::proto::log::v1 as proto;
+use homeroom::proto::{
+    log::v1 as proto,
+    opentelemetry::proto::{
+        common::v1::{KeyValue, any_value::Value},
+        trace::v1::{Span as OtlpSpan, Status, span, status},
+    },
+};
 use proptest::{collection::btree_map, prelude::*};
 
-use super::*;
-use crate::entry::encode;
+use super::{values::DROPPED_EVENTS, *};
+use crate::entry::{Attributes, Time, encode};
 
 fn parse(message: proto::Entry) -> Entry {
     Entry::parse(message, Time::MIN).expect("a valid entry")
@@ -134,6 +140,39 @@ fn a_span_has_all_that_its_entry_has() {
         ..OtlpSpan::default()
     };
     assert_eq!(request.resource_spans[0].scope_spans[0].spans, [span]);
+}
+
+#[test]
+fn what_was_kept_as_an_attribute_gets_its_field_back() {
+    let kept = attributes(&[
+        ("otel.severity_text", "notice"),
+        ("otel.event.name", "login"),
+        ("otel.dropped_attributes_count", "3"),
+        ("otel.dropped_events_count", "no number"),
+        ("a", "1"),
+    ]);
+    let entry = parse(proto::Entry {
+        attributes: kept,
+        ..message("m")
+    });
+    let request = logs(&[&entry]);
+    let record = &request.resource_logs[0].scope_logs[0].log_records[0];
+    assert_eq!(
+        (
+            record.severity_text.as_str(),
+            record.event_name.as_str(),
+            record.dropped_attributes_count
+        ),
+        ("notice", "login", 3)
+    );
+    let rest = [("a", "1"), ("otel.dropped_events_count", "no number")];
+    assert_eq!(
+        read(&record.attributes),
+        rest.map(|(key, value)| (key.to_owned(), value.to_owned()))
+    );
+    let mut pairs = pairs(&entry.attributes);
+    assert_eq!(take_count(&mut pairs, DROPPED_EVENTS), 0);
+    assert_eq!(pairs.len(), 5, "what is no number stays");
 }
 
 #[test]
