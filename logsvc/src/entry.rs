@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     head::{BatchMark, Head, head},
     id::{HexId, SpanId, TraceId},
-    line::{encode, number, parse, sequence},
+    line::{encode, escaped, number, parse, sequence},
     span::{Scope, Span, SpanEvent, SpanKind, SpanLink, SpanStatus},
     time::Time,
 };

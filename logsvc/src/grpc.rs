@@ -3,11 +3,15 @@
 //! Logs nothing above `debug` for a request: the log of this service goes into itself.
 
 mod ingest;
+mod query;
 mod status;
+mod tail;
+mod trace;
 
 use std::{
     path::{Path, PathBuf},
     pin::Pin,
+    str::FromStr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -26,19 +30,14 @@ use tonic::{Request, Response, Status, Streaming};
 use self::ingest::Streams;
 use crate::{
     config::StoreSettings,
-    entry::{Time, TraceId, batch},
+    entry::{Time, batch},
     error::Error,
     forward::Forward,
     metrics::{self, LogMetrics},
     query::{Filter, Found, Limit, Order, Scan},
     store::{Batch, Durability, Fate, Store},
-    tail,
+    tail::Tails,
 };
-
-/// The most that `GetTrace` answers: below the 4 MiB that stock clients accept.
-const TRACE_BYTES_MAX: usize = 3 * 1024 * 1024;
-/// As the contract has it.
-const TRACE_ENTRIES_MAX: usize = 10_000;
 
 /// How long a batch waits for room in the queue. A disk that works makes some within this; callers of one that does not
 /// must not pile up.
@@ -50,6 +49,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Debug, Clone)]
 pub struct LogApi {
     store: Arc<Store>,
+    tails: Tails,
     shutdown: Shutdown,
     streams: Arc<Streams>,
     settings: Arc<StoreSettings>,
@@ -74,8 +74,10 @@ impl LogApi {
         let (store, metrics) = (store.map_err(failed)??, LogMetrics::default());
         let told = metrics.clone();
         store.set_on_commit(move |commit| told.on_commit(commit));
+        let store = Arc::new(store);
         Ok(Self {
-            store: Arc::new(store),
+            tails: Tails::new(store.clone()),
+            store,
             shutdown,
             streams: Arc::default(),
             settings,
@@ -178,36 +180,15 @@ impl Log for LogApi {
     }
 
     async fn query(&self, request: Request<proto::QueryRequest>) -> Result<Response<proto::QueryResponse>, Status> {
-        let request = request.into_inner();
-        let filter = filter(request.filter)?;
-        let order = Order::parse("order", request.order)?;
-        let list = format!("Query {filter:?} {order:?}");
-        let page = Page::parse(list, request.page_size, &request.page_token)?;
-        let limit = Limit {
-            entries: page.size,
-            ..Limit::PAGE
-        };
-        let found = self.scan(filter, order, limit, cursor(&page)?).await?;
-        Ok(Response::new(proto::QueryResponse {
-            entries: found.entries.into_iter().map(Into::into).collect(),
-            next_page_token: page.next_token(found.more.then(|| found.after.to_string())),
-        }))
+        Ok(Response::new(query::query(self, request.into_inner()).await?))
     }
 
     async fn tail(&self, request: Request<proto::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
-        let request = request.into_inner();
-        let filter = filter(request.filter)?;
-        let (store, shutdown) = (self.store.clone(), self.shutdown.clone());
-        let parts = tail::follow(store, filter, request.after_sequence, shutdown);
         let open = self.metrics.open_tail();
+        let parts = tail::tail(self, request.into_inner())?;
         let answers = parts.map(move |part| {
             let _open = &open;
-            let part = part?;
-            Ok(proto::TailResponse {
-                entries: part.entries.into_iter().map(Into::into).collect(),
-                sequence: part.sequence,
-                dropped: None,
-            })
+            part
         });
         Ok(Response::new(answers.boxed()))
     }
@@ -216,30 +197,14 @@ impl Log for LogApi {
         &self,
         request: Request<proto::GetTraceRequest>,
     ) -> Result<Response<proto::GetTraceResponse>, Status> {
-        let id = TraceId::parse("trace_id", &request.into_inner().trace_id)?;
-        let limit = Limit {
-            entries: TRACE_ENTRIES_MAX,
-            size_bytes: TRACE_BYTES_MAX,
-        };
-        let mut found = self
-            .scan(Filter::trace(id.clone()), Order::OldestFirst, limit, None)
-            .await?;
-        if found.entries.is_empty() {
-            return Err(Error::TraceNotFound(id).into());
-        }
-        found.entries.sort_by_key(|entry| (entry.time, entry.sequence));
-        Ok(Response::new(proto::GetTraceResponse {
-            entries: found.entries.into_iter().map(Into::into).collect(),
-            truncated: found.more,
-            ..Default::default()
-        }))
+        Ok(Response::new(trace::get(self, request.into_inner()).await?))
     }
 
     async fn list_traces(
         &self,
-        _: Request<proto::ListTracesRequest>,
+        request: Request<proto::ListTracesRequest>,
     ) -> Result<Response<proto::ListTracesResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(trace::list(self, request.into_inner()).await?))
     }
 
     async fn get_status(
@@ -262,12 +227,8 @@ fn decode(entries: Vec<proto::Entry>, durability: i32) -> Result<(Batch, Durabil
     Ok((Batch::encode(&entries), durability))
 }
 
-fn filter(message: Option<proto::Filter>) -> Result<Filter, InvalidField> {
-    let filter = Filter::try_from(message.unwrap_or_default());
-    filter.map_err(|error| error.within("filter"))
-}
-
-fn cursor(page: &Page) -> Result<Option<u64>, InvalidField> {
+/// The cursor in the token of a page.
+fn cursor<T: FromStr>(page: &Page) -> Result<Option<T>, InvalidField> {
     let cursor = page.cursor.as_ref().map(|cursor| cursor.parse());
     let refused = |_| InvalidField::new("page_token", "must be a `next_page_token`, unchanged");
     cursor.transpose().map_err(refused)

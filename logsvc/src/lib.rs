@@ -1,8 +1,9 @@
 //! The Log service: everybody's log entries, kept in plain JSON lines and found again.
 //!
 //! In reading order: [`entry`] is what an entry is and how it becomes one line (pure); [`store`] keeps the lines on
-//! disk and hands out those that are acknowledged; [`query`] finds entries in them; [`tail`] follows them; [`forward`]
-//! sends them on to another backend; [`grpc`] translates between all that and the wire; [`metrics`] is what is counted, [`error`] is what can go wrong; [`run`] wires it all into a service.
+//! disk and hands out those that are acknowledged; [`query`] finds entries in them; [`tail`] follows them; [`trace`] puts
+//! the entries of a trace together (pure); [`forward`] sends them on to another backend; [`grpc`] translates between all
+//! that and the wire; [`metrics`] is what is counted, [`error`] is what can go wrong; [`run`] wires it all into a service.
 
 pub mod config;
 pub mod entry;
@@ -13,6 +14,7 @@ pub mod metrics;
 pub mod query;
 pub mod store;
 pub mod tail;
+pub mod trace;
 
 mod run;
 

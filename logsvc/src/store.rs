@@ -13,6 +13,7 @@ mod disk;
 mod frames;
 mod index;
 mod keeper;
+mod lines;
 mod open;
 mod plain;
 mod retention;
@@ -48,8 +49,8 @@ use self::{
 pub use self::{
     append::{Batch, Durability, Fate, Written},
     commit::Commit,
-    index::entries,
     keeper::Usage,
+    lines::{entries, lines},
     segments::Block,
     wanted::{Kind, Wanted},
     writers::WriterId,

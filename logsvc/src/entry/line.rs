@@ -24,6 +24,18 @@ pub fn encode(entry: &Entry, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+/// A text as it stands in a line, without its quotes: each character for itself, and always in the same way.
+///
+/// # Panics
+/// Never: any text can be written as JSON.
+pub fn escaped(text: &str) -> Vec<u8> {
+    let mut quoted = Vec::with_capacity(text.len() + 2);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut quoted, Harmless);
+    text.serialize(&mut serializer)
+        .expect("any text can be written as JSON");
+    quoted[1..quoted.len() - 1].to_vec()
+}
+
 /// Appends a line of [`encode`] to `out`, numbered, and marked when it is the first of a batch of a writer.
 pub fn number(sequence: u64, batch: Option<&BatchMark<'_>>, line: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(HEAD);

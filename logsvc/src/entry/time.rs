@@ -2,7 +2,10 @@
 //!
 //! Its text is written and read by hand: each line has one, and the general way takes longer than all else in it.
 
-use std::{str::FromStr, time::SystemTime};
+use std::{
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
 
 use homeroom::model::InvalidField;
 use prost_types::Timestamp;
@@ -43,6 +46,15 @@ impl Time {
         let valid = (Self::MIN.seconds..=Self::MAX.seconds).contains(&seconds) && (0..=999_999_999).contains(&nanos);
         let refused = || InvalidField::new(field, "must be in the years 1 to 9999, with nanos of 0 to 999999999");
         valid.then_some(Self { seconds, nanos }).ok_or_else(refused)
+    }
+
+    /// How long it is after an earlier time; zero when it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        let seconds = u64::try_from(self.seconds - earlier.seconds).map(Duration::from_secs);
+        let nanos = |time: Self| Duration::from_nanos(u64::from(time.nanos.unsigned_abs()));
+        seconds.map_or(Duration::ZERO, |seconds| {
+            (seconds + nanos(self)).saturating_sub(nanos(earlier))
+        })
     }
 
     /// Reads what [`Time::write`] has written; `None` for everything else.
@@ -218,6 +230,21 @@ mod tests {
             assert_eq!(Time::read(text.as_bytes()), None, "{text}");
         }
         assert!(Time::read(b"2024-02-29T00:00:00Z").is_some() && Time::read(b"2000-02-29T00:00:00Z").is_some());
+    }
+
+    #[test]
+    fn the_time_between_two_is_never_negative() {
+        let time = |seconds, nanos| Time { seconds, nanos };
+        let rows = [
+            (time(2, 1), time(0, 2), Duration::new(1, 999_999_999)),
+            (time(1, 2), time(1, 1), Duration::from_nanos(1)),
+            (time(1, 1), time(1, 2), Duration::ZERO),
+            (time(-2, 0), time(-1, 0), Duration::ZERO),
+            (Time::MAX, Time::MIN, Duration::new(315_537_897_599, 999_999_999)),
+        ];
+        for (time, earlier, duration) in rows {
+            assert_eq!(time.since(earlier), duration);
+        }
     }
 
     #[test]

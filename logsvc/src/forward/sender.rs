@@ -24,6 +24,7 @@ use crate::{
 const BATCH: Limit = Limit {
     entries: ENTRIES_MAX,
     size_bytes: 2 * 1024 * 1024,
+    read_bytes: u64::MAX,
 };
 /// A single entry below this is never too large for a backend: who says so means something else.
 const LARGE_BYTES: usize = 1024 * 1024;

@@ -228,13 +228,13 @@ async fn a_trace_is_in_order_of_time_and_nothing_else() {
 #[tokio::test]
 async fn a_trace_ends_at_its_entries_and_its_bytes() {
     let (_directory, api) = api().await;
-    write(&api, vec![traced("a", 1, "m"); TRACE_ENTRIES_MAX])
+    write(&api, vec![traced("a", 1, "m"); Limit::TRACE.entries])
         .await
         .expect("written");
     assert!(!trace(&api, "a").await.expect("found").truncated);
     write(&api, vec![traced("a", 1, "m")]).await.expect("written");
     let found = trace(&api, "a").await.expect("found");
-    assert_eq!((found.entries.len(), found.truncated), (TRACE_ENTRIES_MAX, true));
+    assert_eq!((found.entries.len(), found.truncated), (Limit::TRACE.entries, true));
     write(&api, vec![traced("b", 1, &"x".repeat(1_000_000)); 5])
         .await
         .expect("written");

@@ -1,36 +1,43 @@
 //! What is looked for. Pure.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use homeroom::{model::InvalidField, proto::log::v1 as proto};
+use serde::Deserialize;
 
+use super::{needle::Needle, pattern::Pattern, spans::SpanFilter};
 use crate::{
-    entry::{Entry, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Severity, Time, TraceId, text},
+    entry::{
+        Attributes, Entry, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Severity, Time, TraceId, VALUE_BYTES_MAX,
+        head, parse, text,
+    },
     store::{Kind, Wanted},
 };
 
 /// Each entry is looked up among them, and a request stays small; a mesh with more services is looked at as a whole.
 pub(super) const SERVICES_MAX: usize = 100;
+/// Each entry is looked through for all of them.
+pub(super) const ATTRIBUTES_MAX: usize = 16;
 
 /// What to look for: entries that match every part that is given. A filter has one form, however it was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// What the store can look for by itself.
     pub(super) wanted: Wanted,
-    instance: String,
-    text: String,
+    pub(super) instance: String,
+    pub(super) text: String,
+    pub(super) pattern: Option<Pattern>,
+    pub(super) attributes: Attributes,
+    pub(super) span: SpanFilter,
+    /// What the lines of all entries have that match: made of the parts above.
+    pub(super) needles: Vec<Needle>,
 }
 
 impl TryFrom<proto::Filter> for Filter {
     type Error = InvalidField;
 
     fn try_from(message: proto::Filter) -> Result<Self, InvalidField> {
-        let time = |field, time: Option<_>| time.map(|time| Time::parse(field, time)).transpose();
-        let start = time("start_time", message.start_time)?;
-        let end = time("end_time", message.end_time)?;
-        if start.zip(end).is_some_and(|(start, end)| end < start) {
-            return Err(InvalidField::new("end_time", "must not be before `start_time`"));
-        }
+        let (start, end) = times(message.start_time, message.end_time)?;
         let wanted = Wanted {
             start,
             end,
@@ -39,11 +46,15 @@ impl TryFrom<proto::Filter> for Filter {
             kind: kind("kind", message.kind)?,
             trace_id: TraceId::parse_optional("trace_id", &message.trace_id)?,
         };
-        Ok(Self {
+        let filter = Self {
             wanted,
             instance: text("instance", message.instance, 0, NAME_BYTES_MAX)?,
             text: text("text", message.text, 0, MESSAGE_BYTES_MAX)?,
-        })
+            pattern: Pattern::parse("regex", &message.regex)?,
+            attributes: attributes(message.attributes)?,
+            ..Self::default()
+        };
+        Ok(filter.with_needles())
     }
 }
 
@@ -52,29 +63,81 @@ impl Filter {
     pub fn trace(id: TraceId) -> Self {
         let wanted = Wanted {
             kind: Kind::Any,
-            trace_id: Some(id),
             ..Wanted::default()
         };
-        Self {
+        let all = Self {
             wanted,
             ..Self::default()
-        }
+        };
+        all.within_trace(id)
+    }
+
+    /// Looks for the same within a trace.
+    pub(super) fn within_trace(mut self, id: TraceId) -> Self {
+        self.wanted.trace_id = Some(id);
+        self.with_needles()
+    }
+
+    /// Makes the needles of the other parts.
+    pub(super) fn with_needles(mut self) -> Self {
+        let wanted = &self.wanted;
+        let only_service = wanted.services.first().filter(|_| wanted.services.len() == 1);
+        let required = self.pattern.as_ref().and_then(|pattern| pattern.required.as_ref());
+        let texts = [Some(&self.text), required].into_iter().flatten();
+        let ids = wanted.trace_id.iter().map(|id| Needle::pair("trace_id", id.as_str()));
+        let named = [("service", only_service), ("instance", Some(&self.instance))];
+        let named = named.into_iter().filter_map(|(key, name)| Some((key, name?)));
+        let named = named.filter(|(_, name)| !name.is_empty());
+        self.needles = (ids.chain(texts.filter(|text| !text.is_empty()).map(|text| Needle::text(text))))
+            .chain(self.attributes.iter().map(|(key, value)| Needle::pair(key, value)))
+            .chain(self.span.needles())
+            .chain(named.map(|(key, name)| Needle::pair(key, name)))
+            .collect();
+        self
     }
 
     /// Whether an entry is what is looked for.
     pub fn matches(&self, entry: &Entry) -> bool {
+        let has = |(key, value)| entry.attributes.get(key) == Some(value) || entry.resource.get(key) == Some(value);
         self.wanted.matches(entry)
             && (self.instance.is_empty() || entry.instance == self.instance)
             && entry.message.contains(&self.text)
+            && self
+                .pattern
+                .as_ref()
+                .is_none_or(|pattern| pattern.matches(&entry.message))
+            && self.attributes.iter().all(has)
+            && self.span.matches(entry)
     }
 
-    /// Whether the text of a block may hold it. A trace is in few blocks, and its id is never escaped.
+    /// Whether some lines may hold it.
     pub(super) fn may_be_in(&self, text: &[u8]) -> bool {
-        match (&self.wanted.trace_id, std::str::from_utf8(text)) {
-            (Some(id), Ok(text)) => text.contains(id.as_str()),
-            _ => true,
-        }
+        self.needles.iter().all(|needle| needle.is_in(text))
     }
+
+    /// Reads a line when it is what is looked for; of others as little as shows that they are not.
+    pub(super) fn read(&self, line: &[u8]) -> Option<Entry> {
+        if !self.may_be_in(line) || !self.wanted.matches_head(&head(line)?) {
+            return None;
+        }
+        if let Some(pattern) = &self.pattern
+            && !pattern.matches(&message(line)?)
+        {
+            return None;
+        }
+        parse(line).ok().filter(|entry| self.matches(entry))
+    }
+}
+
+/// The message of a line. Most lines do not match a pattern, and it is the only part of them that needs to be kept.
+fn message(line: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        message: Cow<'a, str>,
+    }
+    let line: Message<'_> = serde_json::from_slice(line).ok()?;
+    Some(line.message)
 }
 
 fn kind(field: &str, number: i32) -> Result<Kind, InvalidField> {
@@ -86,7 +149,21 @@ fn kind(field: &str, number: i32) -> Result<Kind, InvalidField> {
     })
 }
 
-fn services(names: Vec<String>) -> Result<BTreeSet<String>, InvalidField> {
+/// Reads `start_time` and `end_time`.
+pub(super) fn times(
+    start: Option<prost_types::Timestamp>,
+    end: Option<prost_types::Timestamp>,
+) -> Result<(Option<Time>, Option<Time>), InvalidField> {
+    let time = |field, time: Option<_>| time.map(|time| Time::parse(field, time)).transpose();
+    let (start, end) = (time("start_time", start)?, time("end_time", end)?);
+    if start.zip(end).is_some_and(|(start, end)| end < start) {
+        return Err(InvalidField::new("end_time", "must not be before `start_time`"));
+    }
+    Ok((start, end))
+}
+
+/// Reads `services`.
+pub(super) fn services(names: Vec<String>) -> Result<BTreeSet<String>, InvalidField> {
     if names.len() > SERVICES_MAX {
         let allowed = format!("must be at most {SERVICES_MAX} names");
         return Err(InvalidField::new("services", allowed));
@@ -95,4 +172,19 @@ fn services(names: Vec<String>) -> Result<BTreeSet<String>, InvalidField> {
     numbered
         .map(|(n, name)| text(&format!("services[{n}]"), name, 0, NAME_BYTES_MAX))
         .collect()
+}
+
+/// Reads `attributes`: what none can have is refused rather than looked for.
+fn attributes(pairs: Attributes) -> Result<Attributes, InvalidField> {
+    let refused = |allowed: String| Err(InvalidField::new("attributes", allowed));
+    if pairs.len() > ATTRIBUTES_MAX {
+        return refused(format!("must have at most {ATTRIBUTES_MAX} pairs"));
+    }
+    if pairs.keys().any(|key| !(1..=KEY_BYTES_MAX).contains(&key.len())) {
+        return refused(format!("must have keys of 1 to {KEY_BYTES_MAX} bytes"));
+    }
+    if pairs.values().any(|value| value.len() > VALUE_BYTES_MAX) {
+        return refused(format!("must have values of at most {VALUE_BYTES_MAX} bytes"));
+    }
+    Ok(pairs)
 }

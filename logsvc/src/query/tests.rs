@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
-use super::{filter::SERVICES_MAX, *};
+use super::{filter::SERVICES_MAX, scan::STEP_BLOCKS, *};
 use crate::{
     config::StoreSettings,
     entry::{self, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Time, tests::entry},
-    store::{Batch, Durability, Fate},
+    store::{Batch, Durability, Fate, Store},
 };
 
 fn time(seconds: i64) -> prost_types::Timestamp {
@@ -166,6 +168,7 @@ async fn a_page_ends_at_its_bytes_but_has_an_entry() {
         let limit = Limit {
             entries: 1000,
             size_bytes,
+            ..Limit::PAGE
         };
         let found = Scan::new(filter.clone(), Order::NewestFirst, limit, None, 10);
         let found = found.finish(&store).await.expect("readable");

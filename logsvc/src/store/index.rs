@@ -1,11 +1,10 @@
 //! What is where in a file of lines: an index so sparse that it fits into memory. Pure.
 
 use super::{
-    Block, Wanted,
+    Wanted,
     append::Piece,
     summary::{Facts, Summary},
 };
-use crate::entry::{Entry, parse, sequence};
 
 /// A block has at most this many bytes, or one line: what a lookup reads for one entry.
 pub(super) const BLOCK_BYTES: usize = 256 * 1024;
@@ -176,25 +175,6 @@ impl Index {
         let found = blocks.rfind(|block| wanted.may_be_within(&block.summary));
         found.map(|block| block.extent)
     }
-}
-
-/// Reads the entries of a block's `text` whose numbers are `first` to `last`, each with the size of its line.
-///
-/// Damaged lines are skipped; of the lines that are not asked for only the number is read.
-pub fn entries(block: &Block, text: &[u8], first: u64, last: u64) -> impl Iterator<Item = (Entry, usize)> {
-    let mut position = block.before();
-    text.split_inclusive(|byte| *byte == b'\n').filter_map(move |line| {
-        let other = sequence(line).filter(|n| position.allows(*n) && !(first..=last).contains(n));
-        if other.is_some() {
-            position.pass(other);
-            return None;
-        }
-        let entry = parse(line).ok().filter(|entry| position.allows(entry.sequence));
-        position.pass(entry.as_ref().map(|entry| entry.sequence));
-        entry
-            .filter(|entry| (first..=last).contains(&entry.sequence))
-            .map(|entry| (entry, line.len()))
-    })
 }
 
 #[cfg(test)]

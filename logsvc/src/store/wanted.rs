@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::summary::Summary;
-use crate::entry::{Entry, Severity, Time, TraceId};
+use crate::entry::{Entry, Head, Severity, Time, TraceId};
 
 /// Which entries a reader wants: those that match every part that is given. What it says decides with each entry, and
 /// lets the store leave out blocks that can hold none.
@@ -38,12 +38,26 @@ pub enum Kind {
 impl Wanted {
     /// Whether an entry is wanted.
     pub fn matches(&self, entry: &Entry) -> bool {
-        self.start.is_none_or(|start| entry.time >= start)
-            && self.end.is_none_or(|end| entry.time < end)
-            && (self.services.is_empty() || self.services.contains(&entry.service))
-            && self.min_severity.is_none_or(|least| entry.severity >= least)
-            && self.kind.matches(entry.span.is_some())
-            && (self.trace_id.is_none() || entry.trace_id == self.trace_id)
+        self.matches_parts(entry.time, entry.severity, &entry.service, entry.span.is_some())
+            && self.is_of_trace(entry.trace_id.as_ref())
+    }
+
+    /// Whether the entry of a line is wanted.
+    pub fn matches_head(&self, head: &Head<'_>) -> bool {
+        self.matches_parts(head.time, head.severity, &head.service, head.is_span)
+            && self.is_of_trace(head.trace_id.as_ref())
+    }
+
+    fn matches_parts(&self, time: Time, severity: Severity, service: &str, is_span: bool) -> bool {
+        self.start.is_none_or(|start| time >= start)
+            && self.end.is_none_or(|end| time < end)
+            && (self.services.is_empty() || self.services.contains(service))
+            && self.min_severity.is_none_or(|least| severity >= least)
+            && self.kind.matches(is_span)
+    }
+
+    fn is_of_trace(&self, id: Option<&TraceId>) -> bool {
+        self.trace_id.is_none() || id == self.trace_id.as_ref()
     }
 
     /// Whether any of some lines may be wanted.

@@ -34,13 +34,24 @@ fn tail(
         ..Default::default()
     };
     let filter = Filter::try_from(message).expect("a valid filter");
-    follow(store.clone(), filter, after, Shutdown::new()).boxed_local()
+    let start = Start { after, lag_max: 0 };
+    Tails::new(store.clone())
+        .follow(filter, start, Shutdown::new())
+        .boxed_local()
+}
+
+fn from(after: u64) -> Start {
+    Start {
+        after: Some(after),
+        lag_max: 0,
+    }
 }
 
 async fn next(tail: &mut (impl Stream<Item = Result<Part, Error>> + Unpin)) -> (Vec<String>, u64) {
     let part = tail.next().await.expect("it goes on").expect("no error");
-    let messages = part.entries.into_iter().map(|entry| entry.message);
-    (messages.collect(), part.sequence)
+    assert_eq!(part.dropped, None);
+    let entries = part.found.iter().flat_map(|found| &found.entries);
+    (entries.map(|entry| entry.message.clone()).collect(), part.sequence)
 }
 
 fn part(messages: &[&str], sequence: u64) -> (Vec<String>, u64) {
@@ -97,7 +108,7 @@ async fn it_ends_when_the_service_drains_or_the_segment_is_closed() {
     let (_directory, store) = store();
     write(&store, &["a"]).await;
     let shutdown = Shutdown::new();
-    let mut drained = pin!(follow(store.clone(), Filter::default(), Some(0), shutdown.clone()));
+    let mut drained = pin!(Tails::new(store.clone()).follow(Filter::default(), from(0), shutdown.clone()));
     let mut closed = tail(&store, "", None);
     for _ in 0..2 {
         assert!(drained.next().await.is_some_and(|part| part.is_ok()));
@@ -116,6 +127,7 @@ async fn a_tail_that_resumes_again_and_again_gets_everything_once_while_writers_
     const BATCHES: usize = 60;
     const BATCH: usize = 40;
     let (_directory, store) = store();
+    let tails = Tails::new(store.clone());
     let mut writers = tokio::task::JoinSet::new();
     for _ in 0..WRITERS {
         let store = store.clone();
@@ -128,12 +140,13 @@ async fn a_tail_that_resumes_again_and_again_gets_everything_once_while_writers_
     let (total, mut all, mut after) = ((WRITERS * BATCHES * BATCH) as u64, Vec::new(), 0);
     while after < total {
         // Each connection is dropped after some parts; the caller goes on from the last number it has.
-        let mut tail = pin!(follow(store.clone(), Filter::default(), Some(after), Shutdown::new()).take(3));
+        let mut tail = pin!(tails.follow(Filter::default(), from(after), Shutdown::new()).take(3));
         while after < total
             && let Some(part) = tail.next().await
         {
             let part = part.expect("no error");
-            all.extend(part.entries.iter().map(|entry| entry.sequence));
+            let entries = part.found.iter().flat_map(|found| &found.entries);
+            all.extend(entries.map(|entry| entry.sequence));
             after = part.sequence;
             assert_eq!(all.last().copied().unwrap_or(0), after);
         }

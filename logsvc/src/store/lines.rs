@@ -1,0 +1,35 @@
+//! The lines of a block, told apart by their numbers. Pure.
+
+use super::Block;
+use crate::entry::{Entry, parse, sequence};
+
+/// The lines of a block's `text` whose numbers are `first` to `last`, each with its line break.
+///
+/// Only the numbers are looked at: a line whose number is damaged is skipped, the rest of one may be damaged.
+pub fn lines<'a>(block: &Block, text: &'a [u8], first: u64, last: u64) -> impl Iterator<Item = &'a [u8]> {
+    let (mut position, mut start, mut before_last) = (block.before(), 0, None);
+    memchr::memchr_iter(b'\n', text).filter_map(move |end| {
+        let line = &text[start..=end];
+        start = end + 1;
+        let number = sequence(line);
+        if let Some((before, last)) = before_last.take()
+            && number.is_some_and(|n| !position.allows(n))
+            && parse(last).is_err()
+        {
+            // It has its number, but damage swallowed its end and lines after it.
+            position = before;
+            position.pass(None);
+        }
+        // After damage a number proves nothing: what comes then has to be an entry.
+        let is_trusted = |n: &u64| position.allows(*n) && (position.damaged == 0 || parse(line).is_ok());
+        before_last = Some((position, line));
+        let number = number.filter(is_trusted);
+        position.pass(number);
+        number.filter(|n| (first..=last).contains(n)).map(|_| line)
+    })
+}
+
+/// The entries of [`lines`], each with the size of its line. Damaged lines are skipped.
+pub fn entries(block: &Block, text: &[u8], first: u64, last: u64) -> impl Iterator<Item = (Entry, usize)> {
+    lines(block, text, first, last).filter_map(|line| Some((parse(line).ok()?, line.len())))
+}
