@@ -40,7 +40,7 @@ use crate::{
     discovery::Discovery,
     model::Address,
     status::Refusal,
-    telemetry::context::{Context, TRACEPARENT},
+    telemetry::span::Span,
     transport::{ConnectError, Connection, SendError},
 };
 
@@ -70,7 +70,9 @@ struct Shared {
 /// Where the endpoints come from.
 #[derive(Debug)]
 enum Source {
-    Fixed,
+    Fixed {
+        address: Address,
+    },
     Discovered {
         service: String,
         zone: String,
@@ -81,7 +83,8 @@ enum Source {
 impl Channel {
     /// A channel to one address.
     pub fn fixed(address: Address) -> Self {
-        Self::new(Source::Fixed, Targets::fixed(address))
+        let targets = Targets::fixed(address.clone());
+        Self::new(Source::Fixed { address }, targets)
     }
 
     /// A channel to the instances of `service` that `discovery` finds, those in `zone` first: others are called only
@@ -150,23 +153,19 @@ impl Service<Request<Body>> for Channel {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if let Some(trace) = Context::current().trace {
-            request
-                .headers_mut()
-                .entry(TRACEPARENT)
-                .or_insert_with(|| trace.header());
-        }
+        let mut span = Span::client(&mut request);
         let (shared, idempotent) = (self.shared.clone(), self.idempotent);
         let deadline = grpc_timeout(request.headers()).map(|timeout| Instant::now() + timeout);
         Box::pin(async move {
             let wait_until = deadline.unwrap_or_else(|| Instant::now() + WAIT_DEFAULT);
-            let call = shared.call(request, idempotent, wait_until);
-            match deadline {
+            let call = shared.call(request, idempotent, wait_until, &mut span);
+            let answer = match deadline {
                 Some(deadline) => timeout_at(deadline, call)
                     .await
                     .unwrap_or_else(|_| Err(deadline_exceeded())),
                 None => call.await,
-            }
+            };
+            span.over(answer)
         })
     }
 }
@@ -187,15 +186,18 @@ impl Shared {
         request: Request<Body>,
         idempotent: bool,
         wait_until: Instant,
+        span: &mut Span,
     ) -> Result<Response<Body>, Status> {
+        span.set_server(self.server());
         self.budget().deposit(Instant::now());
         let mut request = Outgoing::new(request).await?;
         let mut tries = Tries::default();
         loop {
-            let Some((outstanding, connection)) = self.endpoint(&mut tries, wait_until).await? else {
+            let Some((outstanding, connection)) = self.endpoint(&mut tries, wait_until, span).await? else {
                 continue;
             };
             let endpoint = outstanding.endpoint().clone();
+            span.set_peer(&endpoint.address);
             let attempt = request.next().expect("only what can be sent again comes here again");
             let sent = Instant::now();
             let (repeatable, result) = match connection.send(attempt).await {
@@ -225,6 +227,7 @@ impl Shared {
             if !again || !self.budget().withdraw(Instant::now()) {
                 return result;
             }
+            span.failed_try("retry", &endpoint.address, &cause(&result));
             tries.failed.push(endpoint.address.clone());
         }
     }
@@ -234,6 +237,7 @@ impl Shared {
         &self,
         tries: &mut Tries,
         wait_until: Instant,
+        span: &mut Span,
     ) -> Result<Option<(Outstanding, Connection)>, Status> {
         let Some(endpoint) = self.pick(tries) else {
             if let Some((address, error)) = tries.unreachable.pop() {
@@ -251,6 +255,7 @@ impl Shared {
             // While it was dialled it may have said goodbye to everybody but those who were not connected yet.
             Ok(connection) => Ok(self.names(&endpoint).then_some((outstanding, connection))),
             Err(error) => {
+                span.failed_try("unreachable", &endpoint.address, &error);
                 tries.unreachable.push((endpoint.address.clone(), error));
                 Ok(None)
             }
@@ -291,6 +296,14 @@ impl Shared {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whom calls go to: a service by its name, or an address.
+    fn server(&self) -> &str {
+        match &self.source {
+            Source::Fixed { address } => address.as_str(),
+            Source::Discovered { service, .. } => service,
+        }
+    }
+
     /// Whether the newest view still names an endpoint.
     fn names(&self, endpoint: &Arc<Endpoint>) -> bool {
         self.targets()
@@ -312,6 +325,14 @@ impl Shared {
 fn is_unavailable(response: &Response<Body>) -> bool {
     let code = response.headers().get("grpc-status");
     code.is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Unavailable)
+}
+
+/// Why a call is made again: the message of its error, or that the server was not available.
+fn cause(result: &Result<Response<Body>, Status>) -> &str {
+    match result {
+        Ok(_) => "the server is unavailable",
+        Err(status) => status.message(),
+    }
 }
 
 fn no_endpoint(service: &str) -> Status {

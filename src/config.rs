@@ -1,8 +1,14 @@
 //! What all binaries share: flags and environment variables (strings), and what they mean (checked).
 
+mod telemetry;
+
 use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
-use crate::model::{Address, Registration};
+pub use self::telemetry::TelemetryArgs;
+use crate::{
+    model::{Address, Registration},
+    telemetry::Settings,
+};
 
 /// The flags of every service. `#[command(flatten)]` puts them into a service's own.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -22,9 +28,9 @@ pub struct ServiceArgs {
     /// How long running calls may take to finish when the service is stopped [default: 10s]
     #[arg(long, env = "HOMEROOM_GRACE", value_name = "DURATION")]
     pub grace: Option<String>,
-    /// What goes to Log, as a level or a list such as `info,grades=debug` [default: info]
-    #[arg(long, env = "HOMEROOM_LOG_LEVEL", value_name = "LEVELS")]
-    pub log_level: Option<String>,
+    /// What goes to Log.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
 }
 
 /// What a service needs to know to run.
@@ -40,8 +46,8 @@ pub struct Config {
     pub zone: String,
     /// How long running calls may take to finish.
     pub grace: Duration,
-    /// What goes to Log; `None` for the default.
-    pub log_levels: Option<String>,
+    /// What goes to Log, and how.
+    pub telemetry: Settings,
 }
 
 impl AsRef<Self> for Config {
@@ -122,12 +128,7 @@ impl Config {
             registry: errors.check("--registry", args.registry.as_deref(), address, registry_default()),
             zone: errors.check("--zone", args.zone.as_deref(), zone, String::new()),
             grace: errors.check("--grace", args.grace.as_deref(), duration, GRACE_DEFAULT),
-            log_levels: errors.check(
-                "--log-level",
-                args.log_level.as_deref(),
-                |text| levels(text).map(Some),
-                None,
-            ),
+            telemetry: args.telemetry.check(&mut errors),
         };
         errors.into_result(config)
     }
@@ -236,16 +237,6 @@ where
     }
 }
 
-/// Checks levels of [`crate::telemetry::init`].
-///
-/// # Errors
-/// What is allowed.
-pub fn levels(text: &str) -> Result<String, String> {
-    text.parse::<tracing_subscriber::filter::Targets>()
-        .map(|_| text.to_owned())
-        .map_err(|_| "must be a level or a list, such as info or info,grades=debug".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,7 +257,10 @@ mod tests {
             registry: Some("localhost".to_owned()),
             zone: Some("z".repeat(65)),
             grace: Some("long".to_owned()),
-            log_level: Some("a=b=c".to_owned()),
+            telemetry: TelemetryArgs {
+                log_level: Some("a=b=c".to_owned()),
+                ..TelemetryArgs::default()
+            },
         };
         let errors = Config::parse(&args, 1).expect_err("nothing of it is sound").to_string();
         for name in [
@@ -275,6 +269,7 @@ mod tests {
             "--registry `localhost`",
             "--zone `zz",
             "--grace `long`",
+            "--log-level `a=b=c`",
         ] {
             assert!(errors.contains(name), "{name} in: {errors}");
         }

@@ -22,7 +22,7 @@ use crate::{
     balance::Channel,
     model::{Epoch, Revision, ServiceName},
     proto::registry::v1::{WatchServicesRequest, WatchServicesResponse, registry_client::RegistryClient},
-    telemetry::context::inherit,
+    telemetry::context::inherit_origin,
 };
 
 /// How often the registry is asked for a sign of life.
@@ -70,7 +70,7 @@ impl Discovery {
             publish,
             confirm,
         };
-        let task = tokio::spawn(inherit(watcher.run()));
+        let task = tokio::spawn(inherit_origin(watcher.run()));
         Self {
             views,
             freshness,

@@ -7,6 +7,7 @@
 mod answer;
 mod answer_body;
 mod budget;
+mod ending;
 mod gathered;
 mod http1;
 mod message_size;
@@ -26,13 +27,14 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tonic::body::Body;
+use tonic::{Code, body::Body};
 use tower_service::Service;
 
 pub use self::served::Served;
 use self::{
     answer_body::AnswerBody,
     budget::Budget,
+    ending::Ending,
     gathered::Gathered,
     message_size::{MessageLimits, MessageSize},
     protocol::{Protocol, Replayed},
@@ -41,7 +43,7 @@ use self::{
 use crate::{
     deadline::{deadline_exceeded, grpc_timeout},
     shutdown::Shutdown,
-    telemetry::context::{Context, TraceContext, inherit},
+    telemetry::{context::inherit, span::Span},
 };
 
 /// What peers can make a server hold. At each limit the peer is made to wait or is refused; nobody else notices.
@@ -330,20 +332,18 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             let answer = plain::answer_if_free(&request, self.served.metrics(), &self.plain_slots);
             return Box::pin(std::future::ready(Ok(answer.map(|body| AnswerBody {
                 body,
-                call: None,
+                ending: Ending::default(),
                 _running: running,
             }))));
         }
-        let mut call = self.served.start(request.uri().path());
-        let trace = match TraceContext::from_headers(request.headers()) {
-            Some(caller) => caller.child(),
-            None => TraceContext::start(),
-        };
+        let call = self.served.start(request.uri().path());
+        let (context, span) = Span::server(&request, self.peer);
+        let mut ending = Ending { call, span };
         let (uri, time) = (request.uri().clone(), grpc_timeout(request.headers()));
         let mut request = request.map(|body| Body::new(MessageSize::new(body, self.messages.clone())));
         request.extensions_mut().insert(Peer(self.peer));
         let answer = self.served.routes.clone().call(request);
-        Box::pin(Context::current().with_trace(trace).scope(async move {
+        Box::pin(context.scope(async move {
             let response = match time {
                 // The handler is dropped with its future. A stream of answers that has begun is its caller's to end.
                 Some(time) => match timeout(time, answer).await {
@@ -353,15 +353,18 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                 None => answer.await?,
             };
             let response = match answer::explained(response.headers(), uri.path()) {
-                Some(status) => status.into_http(),
+                Some(status) => {
+                    if status.code() == Code::Unimplemented {
+                        ending.span.note_unknown_method();
+                    }
+                    status.into_http()
+                }
                 None => response,
             };
-            if let Some(call) = &mut call {
-                call.note(response.headers());
-            }
+            ending.note(response.headers());
             Ok(response.map(|body| AnswerBody {
                 body,
-                call,
+                ending,
                 _running: running,
             }))
         }))

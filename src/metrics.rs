@@ -6,6 +6,7 @@
 mod calls;
 mod histogram;
 mod process;
+mod telemetry;
 mod text;
 
 use std::{
@@ -38,7 +39,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The instruments that every process has: what it takes of its machine, and which version of Homeroom it runs.
+    /// The instruments that every process has: what it takes of its machine, which version of Homeroom it runs, and what
+    /// becomes of its log entries and spans.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         registry.register(
@@ -47,6 +49,7 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         registry.register_collector(Box::new(process::Process));
+        registry.register_collector(Box::new(telemetry::Telemetry));
         Self {
             registry: Arc::new(Mutex::new(registry)),
         }

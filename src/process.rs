@@ -83,7 +83,7 @@ where
     let shutdown = shutdown::on_signals().map_err(|error| error.to_string())?;
     let listener = server::bind(shared.listen).map_err(|error| error.to_string())?;
     let listening = listener.local_addr().map_err(|error| error.to_string())?;
-    let mut telemetry = telemetry::init(shared.log_levels.as_deref())?;
+    let mut telemetry = telemetry::init(&shared.telemetry)?;
     // The registry finds Log through itself.
     let registry = if name == "registry" {
         listening.into()

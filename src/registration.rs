@@ -18,7 +18,7 @@ use crate::{
     },
     shutdown::Shutdown,
     status,
-    telemetry::context::inherit,
+    telemetry::context::inherit_origin,
 };
 
 /// How often a registration is renewed when nothing happens, jittered. A registry that restarts is noticed at once, by
@@ -104,7 +104,7 @@ impl Registrar {
             registration,
             standing,
             stop,
-            keeper: AbortOnDropHandle::new(tokio::spawn(inherit(keeper.run()))),
+            keeper: AbortOnDropHandle::new(tokio::spawn(inherit_origin(keeper.run()))),
         }
     }
 

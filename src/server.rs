@@ -219,7 +219,7 @@ impl Service {
         };
         let context = Context {
             origin: Some(origin.into()),
-            trace: None,
+            ..Context::default()
         };
         let registration = self.registration(address, &config.zone)?;
         context

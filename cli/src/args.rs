@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use homeroom::{
-    config::{DATA_DIR_DEFAULT, REGISTRY_DEFAULT, address, duration},
+    config::{DATA_DIR_DEFAULT, REGISTRY_DEFAULT, TelemetryArgs, address, duration},
     model::{Address, InstanceId, ServiceName},
     proto::{grades::v1::GradeType, log::v1::Severity},
 };
@@ -123,6 +123,9 @@ pub struct Up {
     /// Has the registry keep nothing: it starts empty, and those who run register again
     #[arg(long, env = "HOMEROOM_EPHEMERAL")]
     pub ephemeral: bool,
+    /// What goes to Log
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
 }
 
 /// A service, or one instance of it.

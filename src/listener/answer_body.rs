@@ -9,13 +9,12 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tonic::{Status, body::Body};
 
-use super::Running;
-use crate::metrics::Call;
+use super::{Running, ending::Ending};
 
 /// A body that keeps its call running until it is dropped, and notes how the call ends.
 pub(super) struct AnswerBody {
     pub(super) body: Body,
-    pub(super) call: Option<Call>,
+    pub(super) ending: Ending,
     pub(super) _running: Running,
 }
 
@@ -25,16 +24,14 @@ impl http_body::Body for AnswerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(call) = &mut self.call {
-            match &frame {
-                Some(Ok(frame)) => {
-                    if let Some(trailers) = frame.trailers_ref() {
-                        call.note(trailers);
-                    }
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.ending.note(trailers);
                 }
-                Some(Err(_)) => {}
-                None => call.note_end(),
             }
+            Some(Err(_)) => {}
+            None => self.ending.note_end(),
         }
         Poll::Ready(frame)
     }

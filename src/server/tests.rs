@@ -32,7 +32,7 @@ impl Running {
             registry: registry.clone(),
             zone: String::new(),
             grace: Duration::from_secs(5),
-            log_levels: None,
+            telemetry: crate::telemetry::Settings::default(),
         };
         let listener = bind(config.listen).expect("a free port");
         let address = listener.local_addr().expect("the socket is bound");
@@ -269,7 +269,7 @@ macro_rules! reflected {
 #[tokio::test]
 async fn both_versions_of_reflection_list_exactly_what_is_served() {
     let registry = ScriptedRegistry::start();
-    let (log, _writes) = crate::telemetry::tests::scripted_log();
+    let (log, _ingests) = crate::telemetry::tests::scripted_log();
     let service = Service::new("log").unregistered().add_service(log);
     let service = Running::start(service, registry.address());
     let expected = [

@@ -8,20 +8,24 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context as LayerContext};
 
-use super::{Queue, context::Context};
+use super::{context::Context, recorder::Recorder};
 use crate::proto::log::v1::{Entry, Severity};
 
 /// Longer messages and values are cut here, so that no single event can fill the queue's memory.
 pub(super) const TEXT_BYTES_MAX: usize = 16 * 1024;
 
-/// Puts events into the queue.
+/// Puts events into the queue, and is where the spans of calls find it.
 pub(super) struct Queueing {
-    queue: Queue,
+    recorder: Recorder,
 }
 
 impl Queueing {
-    pub(super) fn new(queue: Queue) -> Self {
-        Self { queue }
+    pub(super) fn new(recorder: Recorder) -> Self {
+        Self { recorder }
+    }
+
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 }
 
@@ -35,7 +39,7 @@ impl<S: Subscriber> Layer<S> for Queueing {
         fields
             .attributes
             .insert("target".to_owned(), metadata.target().to_owned());
-        self.queue.push(Entry {
+        self.recorder.queue().push(Entry {
             time: Some(SystemTime::now().into()),
             severity: severity(*metadata.level()).into(),
             service: origin.map(|origin| origin.service.clone()).unwrap_or_default(),

@@ -1,194 +1,267 @@
 //! Brings queued entries to the Log service in batches, and to stderr what people must see or Log cannot take.
+//!
+//! Batches go over one `Ingest` stream, numbered, and are kept until they are acknowledged: after a break they are sent
+//! again, and Log writes none twice. When Log has acknowledged nothing for five seconds, what waits for it is printed,
+//! and so is at once what comes until it is back. What was printed is still sent then, as far as it is kept: the newest 8
+//! MiB. What is given up for want of that room, or as Log refuses it, is reported when Log is back.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, SystemTime},
-};
+mod backlog;
+mod fallback;
+mod link;
 
-use prost::Message;
+use std::{future::pending, sync::atomic::Ordering::Relaxed, time::Duration};
+
 use tokio::{
-    io::AsyncWriteExt,
-    task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
 };
-use tracing::instrument::WithSubscriber;
+use tonic::{Code, Status};
 
-use super::{Entries, context::Origin, words};
+use self::{
+    backlog::Backlog,
+    fallback::{Unshipped, drop_report, is_for_log, is_for_people, print},
+    link::Link,
+};
+use super::{identity::Identity, queue::Entries};
 use crate::{
     balance::Channel,
-    proto::log::v1::{Durability, Entry, Severity, WriteRequest, log_client::LogClient},
-    shutdown::Shutdown,
+    proto::log::v1::{Entry, IngestResponse},
 };
 
-/// A batch goes when it has this many entries, or when the queue is empty: under load batches grow by themselves.
+/// A batch goes when it has this many entries, or a little after its first one.
 pub(super) const BATCH_ENTRIES_MAX: usize = 1000;
-/// Far below the message size that Log accepts, with the longest entry that the layer makes on top.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// How long a batch waits for Log before it is printed: a service that starts with the mesh is heard, and one whose
+/// How long that is. Calls that log one entry each would otherwise cause a batch each.
+const LINGER: Duration = Duration::from_millis(10);
+/// How long batches wait for Log before they are printed: a service that starts with the mesh is heard, and one whose
 /// Log is gone is not held up for long.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
-/// Once Log is away, how long each batch asks for it before it is printed.
-const AWAY_PATIENCE: Duration = Duration::from_millis(100);
-/// How long Log is taken to be away before a batch waits for it as the first one did.
-const AWAY_MAX: Duration = Duration::from_secs(30);
-/// Once the process stops, how long a batch still waits.
+/// How long after that a stream on which nothing is acknowledged is given up.
+const STALLED_MAX: Duration = Duration::from_secs(30);
+/// Once the process stops, how long Log may acknowledge nothing before the rest is printed.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
-/// The telemetry of this process: entries are queued from the start, and shipped from [`Telemetry::ship`] on.
-#[derive(Debug)]
-pub struct Telemetry {
-    entries: Option<Entries>,
-    shipper: Option<(Shutdown, JoinHandle<()>)>,
-}
+/// When everything must have been shipped or printed, once the process stops.
+pub(super) type Stop = watch::Receiver<Option<Instant>>;
 
-impl Telemetry {
-    pub(super) fn new(entries: Entries) -> Self {
-        Self {
-            entries: Some(entries),
-            shipper: None,
-        }
-    }
-
-    /// Starts to ship to `log`, entries that no task's context names the origin of under `origin`. The first call
-    /// counts, later ones do nothing.
-    pub fn ship(&mut self, log: Channel, origin: Origin) {
-        let Some(entries) = self.entries.take() else {
-            return;
-        };
-        let shipper = Shipper {
-            entries,
-            log: LogClient::new(log),
-            origin: Arc::new(origin),
-            away_since: None,
-            stop: Shutdown::new(),
-        };
-        let stop = shipper.stop.clone();
-        // What the shipper itself causes must not become entries: it would never come to an end.
-        let run = shipper.run().with_subscriber(tracing::subscriber::NoSubscriber::new());
-        self.shipper = Some((stop, tokio::spawn(run)));
-    }
-
-    /// Ships or prints what is queued, and stops. Entries after that are lost; gives up after `patience`.
-    pub async fn flush(self, patience: Duration) {
-        match (self.shipper, self.entries) {
-            (Some((stop, mut shipper)), _) => {
-                stop.cancel();
-                if timeout(patience, &mut shipper).await.is_err() {
-                    shipper.abort();
-                }
-            }
-            (None, Some(mut entries)) => {
-                let queued: Vec<_> = std::iter::from_fn(|| entries.receiver.try_recv().ok()).collect();
-                print(queued.iter()).await;
-            }
-            (None, None) => {}
-        }
-    }
-}
-
-struct Shipper {
+/// Ships what is queued.
+pub(super) struct Shipper {
     entries: Entries,
-    log: LogClient<Channel>,
-    origin: Arc<Origin>,
-    away_since: Option<Instant>,
-    stop: Shutdown,
+    identity: Identity,
+    backlog: Backlog,
+    link: Link,
+    /// How many bytes Log lets be under way.
+    credit_bytes: usize,
+    /// When a batch was acknowledged, or began to wait behind none.
+    progress_at: Instant,
+    /// Whether Log has taken nothing for so long that everything is printed.
+    away: bool,
+    unshipped: Unshipped,
+    /// The end of all patience, once the process stops.
+    stop_at: Option<Instant>,
 }
 
 impl Shipper {
-    async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH_ENTRIES_MAX);
-        let stop = self.stop.clone();
-        loop {
+    pub(super) fn new(entries: Entries, log: Channel, identity: Identity) -> Self {
+        Self {
+            entries,
+            link: Link::new(log),
+            identity,
+            backlog: Backlog::new(),
+            credit_bytes: 0,
+            progress_at: Instant::now(),
+            away: false,
+            unshipped: Unshipped::default(),
+            stop_at: None,
+        }
+    }
+
+    /// Runs until `stop` tells when everything must have been shipped or printed. Ends before that when it has been.
+    pub(super) async fn run(mut self, mut stop: Stop) {
+        while self.stop_at.is_none() || !self.entries.is_empty() || !self.backlog.is_empty() {
+            self.send();
+            let patience = self.patience_ends_at();
             tokio::select! {
                 biased;
-                count = self.entries.receiver.recv_many(&mut batch, BATCH_ENTRIES_MAX) => {
-                    if count == 0 {
-                        return;
-                    }
-                    self.deliver(std::mem::take(&mut batch)).await;
+                stop_at = told(&mut stop), if self.stop_at.is_none() => {
+                    self.stop_at = Some(stop_at);
+                    self.progress_at = Instant::now();
                 }
-                // Only an empty queue lets the stop through: everything queued before it is delivered first.
-                () = stop.cancelled() => return,
+                answer = self.link.next(), if self.link.is_open() || !self.backlog.is_empty() => {
+                    self.answered(answer).await;
+                }
+                () = sleep_until(patience), if !self.backlog.is_empty() => {
+                    if self.stop_at.is_some() {
+                        break;
+                    }
+                    self.patience_has_ended().await;
+                }
+                () = batch(&self.entries, self.stop_at.is_some()), if self.backlog.has_room() => self.take().await,
+            }
+        }
+        self.print_rest().await;
+    }
+
+    fn patience_ends_at(&self) -> Instant {
+        match self.stop_at {
+            Some(stop_at) => stop_at.min(self.progress_at + STOP_PATIENCE),
+            None if self.away => self.progress_at + STALLED_MAX,
+            None => self.progress_at + LOG_PATIENCE,
+        }
+    }
+
+    /// Sends what may be sent now.
+    fn send(&mut self) {
+        while self.link.is_ready()
+            && let Some(request) = self.backlog.send(self.credit_bytes)
+        {
+            self.link.send(request);
+        }
+    }
+
+    async fn answered(&mut self, answer: Result<IngestResponse, Status>) {
+        match answer {
+            Ok(answer) => {
+                self.credit_bytes = usize::try_from(answer.credit_bytes).unwrap_or(usize::MAX);
+                let shipped = self.backlog.acknowledge(answer.batch);
+                if shipped > 0 {
+                    self.entries.counters().shipped.fetch_add(shipped as u64, Relaxed);
+                    self.progress().await;
+                }
+            }
+            Err(status) => {
+                // The stream ends with the error of the first batch that was not written.
+                if status.code() == Code::InvalidArgument && self.backlog.is_under_way() {
+                    self.refused(&status).await;
+                }
+                self.backlog.send_again();
+                self.link.close(&status);
             }
         }
     }
 
-    async fn deliver(&mut self, mut entries: Vec<Entry>) {
-        let dropped = self.entries.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            entries.push(drop_report(dropped));
+    async fn progress(&mut self) {
+        self.link.works();
+        self.progress_at = Instant::now();
+        self.away = false;
+        if let Some(report) = self.unshipped.report() {
+            self.add(vec![report]).await;
         }
-        for entry in entries.iter_mut().filter(|entry| entry.service.is_empty()) {
-            entry.service.clone_from(&self.origin.service);
-            entry.instance.clone_from(&self.origin.instance);
+    }
+
+    /// Gives up a batch that Log will never take.
+    async fn refused(&mut self, status: &Status) {
+        let Some(entries) = self.backlog.pop() else {
+            return;
+        };
+        let cause = ("cause", status.message().to_owned());
+        let complaint = fallback::report("Log refuses entries", vec![cause]);
+        print([complaint].iter()).await;
+        print(entries.iter().filter(|entry| is_for_log(entry))).await;
+        self.give_up(&entries);
+    }
+
+    fn give_up(&mut self, entries: &[Entry]) {
+        self.entries
+            .counters()
+            .unshipped
+            .fetch_add(entries.len() as u64, Relaxed);
+        self.unshipped.add(entries);
+    }
+
+    /// Takes what is queued.
+    async fn take(&mut self) {
+        let mut entries = self.entries.take(BATCH_ENTRIES_MAX);
+        entries.extend(drop_report(self.entries.take_dropped()));
+        self.add(entries).await;
+    }
+
+    async fn add(&mut self, mut entries: Vec<Entry>) {
+        for entry in &mut entries {
+            self.identity.sign(entry);
         }
         print(entries.iter().filter(|entry| is_for_people(entry))).await;
-        for batch in batches(entries) {
-            if self.write(batch.clone()).await {
-                self.away_since = None;
-            } else {
-                self.away_since.get_or_insert_with(Instant::now);
-                print(batch.iter().filter(|entry| !is_for_people(entry))).await;
-            }
+        if self.backlog.is_empty() {
+            self.progress_at = Instant::now();
+        }
+        self.backlog.push(entries);
+        if self.away {
+            self.print_waiting().await;
         }
     }
 
-    /// Whether Log took the batch within the patience, which is short once the process stops.
-    async fn write(&mut self, entries: Vec<Entry>) -> bool {
-        let mut request = tonic::Request::new(WriteRequest {
-            entries,
-            durability: Durability::Written.into(),
-        });
-        // From time to time a Log that is slow gets all the time again.
-        let away = self.away_since.is_some_and(|since| since.elapsed() < AWAY_MAX);
-        request.set_timeout(if away { AWAY_PATIENCE } else { LOG_PATIENCE });
-        if !away {
-            self.away_since = None;
+    /// Prints what waits for Log, and makes room for more. A stream that does not get on is given up.
+    async fn patience_has_ended(&mut self) {
+        if self.away {
+            self.backlog.send_again();
+            self.link.close(&Status::unavailable("nothing is acknowledged"));
         }
-        let stopping = async {
-            self.stop.cancelled().await;
-            sleep(STOP_PATIENCE).await;
-        };
+        self.away = true;
+        self.progress_at = Instant::now();
+        self.print_waiting().await;
+    }
+
+    async fn print_waiting(&mut self) {
+        let waiting = self.backlog.print().into_iter().flatten();
+        print(waiting.filter(|entry| is_for_log(entry))).await;
+        while !self.backlog.has_room()
+            && let Some(oldest) = self.backlog.pop()
+        {
+            self.give_up(&oldest);
+        }
+    }
+
+    /// The process stops, and Log has not taken everything.
+    async fn print_rest(&mut self) {
+        let queued = print_queued(&self.entries, Some(&self.identity)).await;
+        self.give_up(&queued);
+        self.print_waiting().await;
+        while let Some(entries) = self.backlog.pop() {
+            self.give_up(&entries);
+        }
+        // The log records were printed.
+        self.unshipped.entries = 0;
+        print(self.unshipped.report().iter()).await;
+    }
+}
+
+/// Prints what is queued, and how much was dropped before. Returns it.
+pub(super) async fn print_queued(entries: &Entries, identity: Option<&Identity>) -> Vec<Entry> {
+    let mut queued = entries.take(usize::MAX);
+    queued.extend(drop_report(entries.take_dropped()));
+    if let Some(identity) = identity {
+        queued.iter_mut().for_each(|entry| identity.sign(entry));
+    }
+    print(queued.iter().filter(|entry| entry.span.is_none())).await;
+    queued
+}
+
+/// Waits until there is a batch to be taken: a full one, or some entries whose company was waited for. Cancel safe.
+async fn batch(entries: &Entries, at_once: bool) {
+    entries.some().await;
+    if !at_once {
         tokio::select! {
-            answer = self.log.write(request) => answer.is_ok(),
-            () = stopping => false,
+            () = entries.many() => {}
+            () = sleep(LINGER) => {}
         }
     }
 }
 
-/// Cuts entries into batches that Log accepts.
-fn batches(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
-    let mut batches = vec![Vec::new()];
-    let mut size_bytes = 0;
-    for entry in entries {
-        size_bytes += entry.encoded_len();
-        if size_bytes > BATCH_BYTES_MAX {
-            size_bytes = entry.encoded_len();
-            batches.push(Vec::new());
+/// When the process stops; never, when nobody will tell.
+async fn told(stop: &mut Stop) -> Instant {
+    let told = stop.wait_for(Option::is_some).await;
+    match told.ok().and_then(|stop_at| *stop_at) {
+        Some(stop_at) => stop_at,
+        None => pending().await,
+    }
+}
+
+/// Prints what is queued until `stop` tells, for a process without telemetry.
+pub(super) async fn print_all(entries: Entries, identity: Identity, mut stop: Stop) {
+    loop {
+        tokio::select! {
+            biased;
+            () = entries.some() => drop(print_queued(&entries, Some(&identity)).await),
+            _ = told(&mut stop) => return,
         }
-        batches.last_mut().expect("there is a first batch").push(entry);
     }
-    batches
-}
-
-fn drop_report(dropped: u64) -> Entry {
-    Entry {
-        time: Some(SystemTime::now().into()),
-        severity: Severity::Warn.into(),
-        message: "log entries were dropped: the queue was full".to_owned(),
-        attributes: [("dropped".to_owned(), dropped.to_string())].into(),
-        ..Entry::default()
-    }
-}
-
-fn is_for_people(entry: &Entry) -> bool {
-    entry.severity >= Severity::Warn as i32
-}
-
-/// Prints entries on stderr. Nothing is left to try when that fails.
-async fn print<'e>(entries: impl Iterator<Item = &'e Entry>) {
-    let text: String = entries.map(|entry| words::line(entry) + "\n").collect();
-    let mut stderr = tokio::io::stderr();
-    let _ = stderr.write_all(text.as_bytes()).await;
-    let _ = stderr.flush().await;
 }

@@ -24,13 +24,17 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 /// When one of them cannot start.
 pub async fn run(up: &Up, output: &Output) -> Result<(), Failure> {
     let fault = |error: &dyn std::fmt::Display| Failure::Server(error.to_string());
+    let settings = up
+        .telemetry
+        .parse()
+        .map_err(|errors| Failure::Usage(errors.to_string()))?;
     let signals = shutdown::on_signals().map_err(|error| fault(&error))?;
     let ports = [up.registry_port, up.log_port, up.grades_port];
     let bound = ports.map(|port| server::bind(SocketAddr::new(up.host, port)));
     let [registry, log, grades] = all(bound).map_err(Failure::Server)?;
     let addresses = [&registry, &log, &grades].map(TcpListener::local_addr);
     let [registry_at, log_at, grades_at] = all(addresses).map_err(Failure::Server)?;
-    let mut telemetry = telemetry::init(None).map_err(Failure::Server)?;
+    let mut telemetry = telemetry::init(&settings).map_err(Failure::Server)?;
     let mesh = Mesh::new(reachable(registry_at).into());
     let origin = Origin {
         service: "homeroom".to_owned(),
@@ -44,7 +48,7 @@ pub async fn run(up: &Up, output: &Output) -> Result<(), Failure> {
         registry: reachable(registry_at).into(),
         zone: String::new(),
         grace: GRACE_DEFAULT,
-        log_levels: None,
+        telemetry: telemetry::Settings::default(),
     };
     let storing = |listen, name| StoringConfig {
         service: config(listen),
