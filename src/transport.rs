@@ -31,13 +31,6 @@ use crate::{first_bytes::FirstBytes, model::Address, telemetry::context::Inherit
 /// Flow-control windows, as the server side has them.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
-/// The same where only small messages come: what a peer may send before it is read is what it may make us hold. The
-/// smallest that HTTP/2 has for a connection.
-const SMALL_WINDOW_BYTES: u32 = 65_535;
-/// How much of requests waits to be sent on such a connection.
-const SMALL_SEND_BYTES: usize = 4 * 1024;
-/// How large the headers of a response may be there.
-const SMALL_HEADERS_BYTES: u32 = 8 * 1024;
 
 /// When a connection attempt without an answer is given company.
 const SECOND_TRY_AFTER: Duration = Duration::from_millis(250);
@@ -129,21 +122,23 @@ impl End {
             (_, Some(bytes)) if TLS_RECORDS.iter().any(|record| bytes.starts_with(record)) => Self::Tls(said(bytes)),
             (_, Some(bytes)) if !is_settings(&bytes) => Self::NotHttp2(said(bytes)),
             (Ok(()), _) => Self::Closed,
-            (Err(error), _) if is_silence(&error) => Self::Silent(describe(&error)),
+            (Err(error), _) if is_broken_by_silence(&error) => Self::Silent(describe(&error)),
             (Err(error), _) => Self::Broken(describe(&error)),
         }
     }
 }
 
 /// Whether a connection broke because nothing came back any more, rather than because the peer hung up.
-fn is_silence(error: &hyper::Error) -> bool {
-    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+fn is_broken_by_silence(error: &hyper::Error) -> bool {
     let mut causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
     let kind = causes.find_map(|error| Some(error.downcast_ref::<io::Error>()?.kind()));
-    matches!(
-        kind,
-        Some(TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown)
-    )
+    kind.is_some_and(is_silence)
+}
+
+/// Whether an error of a connection says that nothing came back any more.
+pub fn is_silence(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    matches!(kind, TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown)
 }
 
 impl From<End> for ConnectError {
@@ -188,38 +183,15 @@ impl Connection {
     /// # Errors
     /// Whether the host refused or was silent.
     pub async fn open(address: &Address, patience: Duration) -> Result<Self, ConnectError> {
-        let mut http2 = http2::Builder::new(InheritingExecutor);
-        http2
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        within(patience, Self::open_with(address, connect(address.as_str()), http2)).await
+        within(patience, Self::open_some_time(address)).await
     }
 
-    /// Connects within `patience` to one of `hosts`, which the address was resolved to, and to no other. For small
-    /// messages: it holds little memory. Cancel safe.
-    ///
-    /// # Errors
-    /// Whether the hosts refused or were silent.
-    pub async fn open_small(address: &Address, hosts: &[SocketAddr], patience: Duration) -> Result<Self, ConnectError> {
-        let mut http2 = http2::Builder::new(InheritingExecutor);
-        http2
-            .initial_stream_window_size(SMALL_WINDOW_BYTES)
-            .initial_connection_window_size(SMALL_WINDOW_BYTES)
-            .max_send_buf_size(SMALL_SEND_BYTES)
-            .max_header_list_size(SMALL_HEADERS_BYTES);
-        within(patience, Self::open_with(address, connect(hosts), http2)).await
-    }
-
-    async fn open_with(
-        address: &Address,
-        connecting: impl Future<Output = io::Result<TcpStream>>,
-        mut http2: http2::Builder<InheritingExecutor>,
-    ) -> Result<Self, ConnectError> {
-        let stream = connecting.await?;
-        stream.set_nodelay(true)?;
-        notice_silence(&stream)?;
+    async fn open_some_time(address: &Address) -> Result<Self, ConnectError> {
+        let stream = connect(address.as_str()).await?;
         let (io, mut first_bytes) = FirstBytes::<_, FRAME_TYPE_END>::new(TokioIo::new(stream));
-        let (sender, connection) = http2
+        let (sender, connection) = http2::Builder::new(InheritingExecutor)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .timer(TokioTimer::new())
             .handshake(io)
             .await
@@ -323,13 +295,21 @@ fn lock(sender: &Sender) -> MutexGuard<'_, Option<http2::SendRequest<Body>>> {
     sender.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn within(
+/// Connects within `patience` to one of `hosts`, for who speaks HTTP/2 on it himself. Cancel safe.
+///
+/// # Errors
+/// Whether the hosts refused or were silent.
+pub async fn dial_hosts(hosts: &[SocketAddr], patience: Duration) -> Result<TcpStream, ConnectError> {
+    within(patience, connect(hosts)).await
+}
+
+async fn within<T, E: Into<ConnectError>>(
     patience: Duration,
-    opening: impl Future<Output = Result<Connection, ConnectError>>,
-) -> Result<Connection, ConnectError> {
-    timeout(patience, opening)
-        .await
-        .unwrap_or_else(|_| Err(ConnectError::Silent(format!("no answer in {patience:?}"))))
+    opening: impl Future<Output = Result<T, E>>,
+) -> Result<T, ConnectError> {
+    let opened = timeout(patience, opening).await;
+    let opened = opened.map_err(|_| ConnectError::Silent(format!("no answer in {patience:?}")))?;
+    opened.map_err(Into::into)
 }
 
 /// What a sent request came to.
@@ -375,11 +355,14 @@ async fn connect(to: impl ToSocketAddrs + Copy) -> io::Result<TcpStream> {
         sleep(SECOND_TRY_AFTER).await;
         TcpStream::connect(to).await
     };
-    tokio::select! {
+    let stream = tokio::select! {
         biased;
         stream = first => stream,
         stream = second => stream,
-    }
+    }?;
+    stream.set_nodelay(true)?;
+    notice_silence(&stream)?;
+    Ok(stream)
 }
 
 /// Lets the kernel find out that a host has vanished. Not HTTP/2 pings: stock gRPC servers close connections that ping

@@ -39,7 +39,7 @@ struct ProbeArgs {
     #[arg(long, env = "HOMEROOM_PROBE_ALLOW", value_name = "CIDR", value_delimiter = ',')]
     probe_allow: Vec<String>,
     /// How many signs of life to ask for in a second; with more instances than that allows, each is asked less often
-    /// [default: 400]
+    /// [default: 200]
     #[arg(long, env = "HOMEROOM_PROBE_RATE", value_name = "NUMBER")]
     probe_rate: Option<String>,
 }
@@ -127,7 +127,7 @@ pub struct ProbeSettings {
     /// The networks that anybody may have probed, besides their own address.
     pub allow: Vec<IpNet>,
     /// How many signs of life of idle connections are asked for in a second, which is what thousands of them cost. The
-    /// default asks 1,200 instances every 3 s, and 5,000 every 12.5 s.
+    /// default asks 600 instances every 3 s, and 5,000 every 25 s.
     pub rate: u32,
 }
 
@@ -135,7 +135,7 @@ impl Default for ProbeSettings {
     fn default() -> Self {
         Self {
             allow: Vec::new(),
-            rate: 400,
+            rate: 200,
         }
     }
 }

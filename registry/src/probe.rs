@@ -7,13 +7,16 @@
 //!
 //! Instances that cannot be dialled hold leases instead; their ends are judged as silence is.
 
+mod dial;
 mod finding;
 mod judge;
+mod link;
 mod place;
 mod report;
 mod session;
 mod signs;
 mod targets;
+mod wire;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},

@@ -44,7 +44,7 @@ async fn what_speaks_something_else_is_told_from_what_hangs_up() {
     for (said, kind) in [(http1, "http1"), (tls_alert, "tls"), (b"", "nothing")] {
         let port = Port::take();
         let listener = port.listen();
-        let connection = Connection::open_small(&port.address().into(), &[port.address()], PATIENCE)
+        let connection = Connection::open(&port.address().into(), PATIENCE)
             .await
             .expect("it listens");
         let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -61,20 +61,4 @@ async fn what_speaks_something_else_is_told_from_what_hangs_up() {
         };
         assert_eq!(heard, kind, "{end:?}");
     }
-}
-
-#[tokio::test]
-async fn a_connection_goes_to_the_hosts_that_were_given_and_names_the_address() {
-    let (health, mut calls) = scripted_health();
-    let server = Server::start(Routes::new(health));
-    let host = server.address().as_str().parse().expect("an address of numbers");
-    let address = "nowhere.invalid:1".parse().expect("an address");
-    let connection = Connection::open_small(&address, &[host], PATIENCE)
-        .await
-        .expect("it listens");
-    assert!(format!("{connection:?}").contains("nowhere.invalid:1"));
-    let mut client = HealthClient::new(connection);
-    let checking = tokio::spawn(async move { client.check(HealthCheckRequest::default()).await });
-    calls.next().await.answer(Ok(HealthCheckResponse::default()));
-    checking.await.expect("no panic").expect("an answer");
 }

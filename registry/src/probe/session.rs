@@ -1,33 +1,35 @@
 //! One connection to one place, for as long as it lasts: a `Health/Watch` for each name that its instances are asked by,
-//! `Health/Check` in its place where a server has no Watch, and as a sign of life of a connection that is idle.
+//! `Health/Check` in its place where a server has no Watch, and signs of life of a connection that is idle.
 //!
-//! Not HTTP/2 pings: stock gRPC servers close connections that ping more often than every five minutes.
+//! A sign of life is an empty SETTINGS, which HTTP/2 has every peer acknowledge. Not a PING: stock gRPC servers close
+//! connections that ping more often than every five minutes. Now and then it is a `Health/Check`, which has to pass
+//! through the whole of the process.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use homeroom::{
-    proto::health::v1::{
-        HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_client::HealthClient,
-    },
-    transport::{ConnectError, Connection, End},
+    proto::health::v1::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus},
+    transport::ConnectError,
 };
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tonic::{Code, Status, Streaming};
+use prost::Message;
+use tokio::time::{Instant, sleep_until};
+use tonic::Code;
 
 use super::{
     Ground,
+    dial::{NoConnection, connect},
     finding::Finding,
+    link::{End, Link},
     place::{Place, Rhythm},
     report::Reporter,
     signs::Part,
-    targets::NoHost,
+    wire::{CallId, News, Status},
 };
 
-/// How long a dial may take before the next one begins beside it.
-const TURN_MAX: Duration = Duration::from_millis(250);
-/// How long the end of a connection may take to show once a call on it has failed.
-const END_PATIENCE: Duration = Duration::from_millis(100);
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+/// Of so many signs of life, one is a whole call.
+const SIGNS_A_CHECK: u32 = 16;
 
 /// How a session ended.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub(super) enum Ended {
 /// Why a session cannot go on.
 enum Stop {
     /// The connection has ended.
-    Disconnected,
+    Disconnected(End),
     /// Nothing came in time to what was asked then.
     TimedOut(&'static str, Instant),
     /// A name is not asked for any more.
@@ -57,9 +59,9 @@ enum Stop {
 /// Probes over one connection until it ends. Reports each finding as it comes.
 pub(super) async fn run(ground: &Ground, place: &Place, reporter: &mut Reporter) -> Ended {
     let (rhythm, started) = (place.rhythm(), Instant::now());
-    // Boxed, as all that is rare here: a connection that is idle is to take little memory.
-    let connection = match Box::pin(connect(ground, place, rhythm.timeout)).await {
-        Ok(connection) => connection,
+    // Boxed, as it is rare: a connection that is idle is to take little memory.
+    let link = match Box::pin(connect(ground, place, rhythm.timeout)).await {
+        Ok(stream) => Link::new(stream),
         Err(NoConnection::Unable(error)) => return Ended::Unable(error),
         Err(NoConnection::Found(finding)) if finding.is_silence() => {
             reporter.silent(&finding, started);
@@ -71,40 +73,38 @@ pub(super) async fn run(ground: &Ground, place: &Place, reporter: &mut Reporter)
         }
     };
     let mut session = Session {
-        client: HealthClient::new(connection.clone()),
+        link,
         rhythm,
         place,
         reporter,
         names: Vec::new(),
-        work: FuturesUnordered::new(),
         part: ground.signs.take_part(rhythm.interval),
+        sign: Sign::None,
+        signs: 0,
         answered: false,
     };
-    let Err(stop) = session.go(&connection).await;
+    let Err(stop) = session.go().await;
     let answered = session.answered;
     drop(session);
-    Box::pin(conclude(stop, &connection, answered, reporter)).await
+    conclude(stop, answered, reporter)
 }
 
-async fn conclude(stop: Stop, connection: &Connection, answered: bool, reporter: &mut Reporter) -> Ended {
+fn conclude(stop: Stop, answered: bool, reporter: &mut Reporter) -> Ended {
     let now = Instant::now();
-    match stop {
+    let finding = match stop {
         Stop::Changed => return Ended::Changed,
         Stop::TimedOut(what, asked) => {
             let cause = format!("no answer to {what} in {:?}", now.duration_since(asked));
             reporter.silent(&Finding::Silent(cause), asked);
             return Ended::Silent;
         }
-        Stop::Disconnected => {}
-    }
-    let finding = match timeout(END_PATIENCE, connection.ended()).await {
         // It was closed in good order, as servers do that limit the age of connections: the next dial tells.
-        Ok(End::Closed) if answered => return Ended::WasAlive,
-        Ok(End::Closed) | Err(_) => Finding::Refused("it hung up without an answer".to_owned()),
-        Ok(End::NotHttp2(cause)) => Finding::NotHttp2(cause),
-        Ok(End::Tls(cause)) => Finding::SpeaksTls(cause),
-        Ok(End::Broken(cause)) => Finding::Refused(cause),
-        Ok(End::Silent(cause)) => {
+        Stop::Disconnected(End::Closed) if answered => return Ended::WasAlive,
+        Stop::Disconnected(End::Closed) => Finding::Refused("it hung up without an answer".to_owned()),
+        Stop::Disconnected(End::NotHttp2(cause)) => Finding::NotHttp2(cause),
+        Stop::Disconnected(End::Tls(cause)) => Finding::SpeaksTls(cause),
+        Stop::Disconnected(End::Broken(cause)) => Finding::Refused(cause),
+        Stop::Disconnected(End::Silent(cause)) => {
             reporter.silent(&Finding::Silent(cause), now);
             return Ended::Silent;
         }
@@ -113,125 +113,141 @@ async fn conclude(stop: Stop, connection: &Connection, answered: bool, reporter:
     if answered { Ended::WasAlive } else { Ended::Refused }
 }
 
-/// Why there is no connection.
-enum NoConnection {
-    Found(Finding),
-    Unable(ConnectError),
-}
-
-/// Opens a connection to the hosts that an address leads to now, if they may be dialled.
-async fn connect(ground: &Ground, place: &Place, patience: Duration) -> Result<Connection, NoConnection> {
-    let (address, registrant) = &place.key;
-    let hosts = match timeout(patience, ground.targets.resolve(address, *registrant)).await {
-        Ok(Ok(hosts)) => hosts,
-        Ok(Err(NoHost::NotAllowed(host))) => return Err(NoConnection::Found(Finding::NotAllowed(host))),
-        Ok(Err(NoHost::NotFound(cause))) => return Err(NoConnection::Found(Finding::Silent(cause))),
-        Err(_) => {
-            let cause = format!("its name was not found in {patience:?}");
-            return Err(NoConnection::Found(Finding::Silent(cause)));
-        }
-    };
-    dial(ground, place, &hosts, patience)
-        .await
-        .map_err(|error| match error {
-            ConnectError::Refused(cause) => NoConnection::Found(Finding::Refused(cause)),
-            ConnectError::Silent(cause) => NoConnection::Found(Finding::Silent(cause)),
-            ConnectError::Local(_) => NoConnection::Unable(error),
-        })
-}
-
-/// Opens a connection. Waits for its turn to begin; a host that has not answered soon gives its turn to the next, so that
-/// many silent hosts hold up nobody.
-async fn dial(
-    ground: &Ground,
-    place: &Place,
-    hosts: &[SocketAddr],
-    patience: Duration,
-) -> Result<Connection, ConnectError> {
-    let turn = ground.dials.acquire().await.expect("the semaphore is never closed");
-    let mut opening = std::pin::pin!(Connection::open_small(&place.key.0, hosts, patience));
-    tokio::select! {
-        biased;
-        connection = &mut opening => return connection,
-        () = sleep(TURN_MAX) => drop(turn),
-    }
-    opening.await
-}
-
 struct Session<'a> {
-    client: HealthClient<Connection>,
+    link: Link,
     rhythm: Rhythm,
     place: &'a Place,
     reporter: &'a mut Reporter,
     names: Vec<Name>,
-    /// One piece for each name, and perhaps a sign of life.
-    work: FuturesUnordered<BoxFuture<'static, Event>>,
     part: Part,
+    sign: Sign,
+    /// How many signs of life were asked for.
+    signs: u32,
     answered: bool,
 }
 
 /// What instances are asked by.
 struct Name {
     name: Arc<str>,
-    /// Whether a stream tells; else it is asked again and again.
-    watched: bool,
+    asking: Asking,
     /// Since when.
     since: Instant,
     /// What was found last, for instances that come later.
     last: Option<Finding>,
 }
 
-/// What a piece of work comes to.
-enum Event {
-    /// A stream was opened; it has its first message, or the server has none.
-    Opened(Arc<str>, Result<Option<Opened>, Stop>, Instant),
-    /// A message of a stream; without one it is over.
-    News(
-        Arc<str>,
-        Box<Streaming<HealthCheckResponse>>,
-        Option<Result<HealthCheckResponse, Status>>,
-    ),
-    /// The answer to a check.
-    Checked(Arc<str>, Result<Answer, Stop>, Instant),
-    /// The answer to a check that was but a sign of life.
-    Alive(Result<Answer, Stop>),
-    /// It is time to check again.
-    Due(Arc<str>),
+/// How a name is being asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// A stream was opened, and has told nothing yet.
+    Opening(CallId),
+    /// A stream tells.
+    Watching(CallId),
+    /// It is asked again and again, now.
+    Checking(CallId),
+    /// The same, and it has answered; its end is missing.
+    Answered(CallId, ServingStatus),
+    /// It is asked again then.
+    Resting(Instant),
 }
 
-type Opened = (Box<Streaming<HealthCheckResponse>>, HealthCheckResponse);
-type Answer = Result<HealthCheckResponse, Status>;
+/// What sign of life was asked for.
+enum Sign {
+    None,
+    /// An acknowledgement.
+    Settings(Instant),
+    /// The answer to a check, whatever it says: the streams tell what the status is.
+    Check(Instant, CallId),
+}
 
 impl Session<'_> {
-    async fn go(&mut self, connection: &Connection) -> Result<Infallible, Stop> {
+    async fn go(&mut self) -> Result<Infallible, Stop> {
         self.take_members_in()?;
-        let mut sign = std::pin::pin!(sleep_until(self.part.due()));
-        let mut asked = false;
+        let mut timer = std::pin::pin!(sleep_until(self.due()));
         loop {
             tokio::select! {
-                Some(event) = self.work.next() => {
-                    if matches!(event, Event::Alive(_)) {
-                        asked = false;
-                        sign.as_mut().reset(self.part.next());
+                biased;
+                // First: what has come in time is not too late because this process was.
+                news = self.link.next() => {
+                    for (call, news) in news.map_err(Stop::Disconnected)? {
+                        self.take(call, news)?;
                     }
-                    self.handle(event)?;
-                }
-                () = &mut sign, if !asked => {
-                    let due = self.part.due();
-                    if due > Instant::now() {
-                        sign.as_mut().reset(due);
-                    // Whoever is checked anyway shows that the connection is alive.
-                    } else if self.names.iter().all(|name| name.watched) {
-                        asked = true;
-                        self.ask_for_a_sign();
-                    } else {
-                        sign.as_mut().reset(self.part.next());
-                    }
+                    self.note_acknowledgement();
                 }
                 () = self.place.changed.notified() => self.take_members_in()?,
-                _ = connection.ended() => return Err(Stop::Disconnected),
+                () = &mut timer => self.act()?,
+            }
+            if self.link.wire.is_over() {
+                return Err(Stop::Disconnected(End::Closed));
+            }
+            let due = self.due();
+            if due != timer.deadline() {
+                timer.as_mut().reset(due);
             }
         }
+    }
+
+    /// When something is to be done if nothing comes.
+    fn due(&self) -> Instant {
+        let sign = match self.sign {
+            Sign::None => self.part.due(),
+            Sign::Settings(asked) | Sign::Check(asked, _) => asked + self.rhythm.timeout,
+        };
+        let names = self.names.iter().filter_map(|name| name.due(self.rhythm.timeout));
+        names.fold(sign, Instant::min)
+    }
+
+    /// Does what is due.
+    fn act(&mut self) -> Result<(), Stop> {
+        let now = Instant::now();
+        for at in 0..self.names.len() {
+            let name = &self.names[at];
+            match name.asking {
+                _ if name.due(self.rhythm.timeout).is_none_or(|due| due > now) => {}
+                Asking::Resting(_) => self.check(at)?,
+                Asking::Opening(_) => return Err(Stop::TimedOut("Health/Watch", name.since)),
+                _ => return Err(Stop::TimedOut("Health/Check", name.since)),
+            }
+        }
+        match self.sign {
+            Sign::Settings(asked) if now >= asked + self.rhythm.timeout => {
+                Err(Stop::TimedOut("a SETTINGS of HTTP/2", asked))
+            }
+            Sign::Check(asked, _) if now >= asked + self.rhythm.timeout => Err(Stop::TimedOut("Health/Check", asked)),
+            Sign::None if now >= self.part.due() => {
+                self.ask_for_a_sign(now);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn ask_for_a_sign(&mut self, now: Instant) {
+        // Whoever is checked anyway shows that the connection is alive.
+        let Some(name) = self.names.iter().find(|name| name.is_watched()) else {
+            self.part.next();
+            return;
+        };
+        let name = name.name.clone();
+        self.signs = self.signs.wrapping_add(1);
+        self.sign = if self.signs.is_multiple_of(SIGNS_A_CHECK) && !self.link.wire.is_leaving() {
+            Sign::Check(now, self.call(CHECK, &name))
+        } else {
+            self.link.wire.ask();
+            Sign::Settings(now)
+        };
+    }
+
+    fn note_acknowledgement(&mut self) {
+        if matches!(self.sign, Sign::Settings(_)) && self.link.wire.is_acknowledged() {
+            self.note_sign();
+        }
+    }
+
+    fn note_sign(&mut self) {
+        self.sign = Sign::None;
+        self.part.next();
+        self.reporter.heard();
     }
 
     /// Begins to ask for names that are new, and tells new instances what is known already.
@@ -248,174 +264,153 @@ impl Session<'_> {
                         self.reporter.answered_by(&member, last);
                     }
                 }
-                None => self.ask_for(member.name().into()),
+                None => {
+                    self.names.push(Name {
+                        name: member.name().into(),
+                        asking: Asking::Resting(Instant::now()),
+                        since: Instant::now(),
+                        last: None,
+                    });
+                    self.watch(self.names.len() - 1)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn ask_for(&mut self, name: Arc<str>) {
-        self.names.push(Name {
-            name: name.clone(),
-            watched: true,
-            since: Instant::now(),
-            last: None,
-        });
-        self.watch(name);
+    /// Opens the stream of news for a name.
+    fn watch(&mut self, at: usize) -> Result<(), Stop> {
+        let call = self.begin(at, WATCH)?;
+        self.names[at].asking = Asking::Opening(call);
+        Ok(())
     }
 
-    fn handle(&mut self, event: Event) -> Result<(), Stop> {
-        match event {
-            Event::Opened(name, opened, since) => match opened? {
-                Some((stream, first)) => {
-                    self.found(&name, finding(&name, &first), since);
-                    self.listen(name, stream);
-                }
-                None => self.check_from_now_on(name),
-            },
-            Event::News(name, stream, Some(Ok(response))) => {
-                self.found(&name, finding(&name, &response), Instant::now());
-                self.listen(name, stream);
+    fn check(&mut self, at: usize) -> Result<(), Stop> {
+        let call = self.begin(at, CHECK)?;
+        self.names[at].asking = Asking::Checking(call);
+        Ok(())
+    }
+
+    fn begin(&mut self, at: usize, path: &'static str) -> Result<CallId, Stop> {
+        if self.link.wire.is_leaving() {
+            return Err(Stop::Disconnected(End::Closed));
+        }
+        let name = self.names[at].name.clone();
+        self.names[at].since = Instant::now();
+        Ok(self.call(path, &name))
+    }
+
+    fn call(&mut self, path: &'static str, name: &str) -> CallId {
+        let request = HealthCheckRequest {
+            service: name.to_owned(),
+        };
+        let authority = self.place.key.0.as_str();
+        self.link.wire.call(authority, path, &request.encode_to_vec())
+    }
+
+    fn take(&mut self, call: CallId, news: News) -> Result<(), Stop> {
+        if matches!(self.sign, Sign::Check(_, check) if check == call) {
+            if matches!(news, News::Over(_)) {
+                self.note_sign();
             }
-            Event::News(_, _, Some(Err(status))) if !is_from_server(&status) => return Err(Stop::Disconnected),
-            Event::News(name, ..) => self.over(name),
-            Event::Checked(name, answer, since) => {
-                self.found(&name, finding_of(&name, &answer?), since);
-                self.check_later(name);
+            return Ok(());
+        }
+        let Some(at) = self.names.iter().position(|name| name.asking.call() == Some(call)) else {
+            return Ok(());
+        };
+        let asking = self.names[at].asking;
+        match (asking, news) {
+            (Asking::Opening(_) | Asking::Watching(_), News::Message(message)) => {
+                let since = if asking == Asking::Opening(call) {
+                    self.names[at].since
+                } else {
+                    Instant::now()
+                };
+                let status = serving_status(&message);
+                self.names[at].asking = Asking::Watching(call);
+                self.found(at, finding(&self.names[at].name, status), since);
             }
-            Event::Alive(answer) => {
-                answer.map(|_| ())?;
-                self.reporter.heard();
+            (Asking::Opening(_), News::Over(_)) => self.check(at)?,
+            (Asking::Watching(_), News::Over(_)) => self.over(at)?,
+            (_, News::Message(message)) => {
+                self.names[at].asking = Asking::Answered(call, serving_status(&message));
             }
-            Event::Due(name) => self.check(name),
+            (_, News::Over(status)) => {
+                let name = &self.names[at];
+                let (finding, since) = (finding_of(&name.name, name.asking, status), name.since);
+                self.names[at].asking = Asking::Resting(Instant::now() + self.pause());
+                self.found(at, finding, since);
+            }
         }
         Ok(())
     }
 
     /// A stream was ended in good order: when it had worked for a while, another one tells what was missed; else the
     /// server may have no Watch after all.
-    fn over(&mut self, name: Arc<str>) {
-        let worked = self
-            .names
-            .iter_mut()
-            .find(|known| known.name == name)
-            .is_some_and(|known| std::mem::replace(&mut known.since, Instant::now()).elapsed() >= self.rhythm.interval);
-        if worked {
-            self.watch(name);
+    fn over(&mut self, at: usize) -> Result<(), Stop> {
+        if self.names[at].since.elapsed() >= self.rhythm.interval {
+            self.watch(at)
         } else {
-            self.check_from_now_on(name);
+            self.check(at)
         }
     }
 
-    fn found(&mut self, name: &str, finding: Finding, since: Instant) {
+    fn found(&mut self, at: usize, finding: Finding, since: Instant) {
         self.answered = true;
-        self.reporter.answered(name, &finding, since);
-        if let Some(known) = self.names.iter_mut().find(|known| *known.name == *name) {
-            known.last = Some(finding);
-        }
+        self.reporter.answered(&self.names[at].name, &finding, since);
+        self.names[at].last = Some(finding);
     }
 
-    /// Opens the stream of news for a name.
-    fn watch(&self, name: Arc<str>) {
-        let (mut client, patience, since) = (self.client.clone(), self.rhythm.timeout, Instant::now());
-        let open = async move {
-            let timed_out = |_| Stop::TimedOut("Health/Watch", since);
-            let opened = timeout(patience, client.watch(request(&name))).await.map_err(timed_out);
-            let opened = match opened {
-                Err(stop) => Err(stop),
-                Ok(Ok(response)) => {
-                    let mut stream = Box::new(response.into_inner());
-                    let first = timeout(patience, stream.message()).await.map_err(timed_out);
-                    first.and_then(|first| match first {
-                        Ok(first) => Ok(first.map(|first| (stream, first))),
-                        Err(status) if is_from_server(&status) => Ok(None),
-                        Err(_) => Err(Stop::Disconnected),
-                    })
-                }
-                Ok(Err(status)) if is_from_server(&status) => Ok(None),
-                Ok(Err(_)) => Err(Stop::Disconnected),
-            };
-            Event::Opened(name, opened, since)
-        };
-        self.work.push(Box::pin(open));
+    /// How long a check waits for the next: the interval, jittered to the short side.
+    fn pause(&self) -> Duration {
+        self.rhythm.interval.mul_f64(fastrand::f64().mul_add(0.1, 0.9))
+    }
+}
+
+impl Name {
+    fn is_watched(&self) -> bool {
+        matches!(self.asking, Asking::Opening(_) | Asking::Watching(_))
     }
 
-    fn listen(&self, name: Arc<str>, mut stream: Box<Streaming<HealthCheckResponse>>) {
-        self.work.push(Box::pin(async move {
-            let message = stream.message().await.transpose();
-            Event::News(name, stream, message)
-        }));
-    }
-
-    fn check_from_now_on(&mut self, name: Arc<str>) {
-        if let Some(known) = self.names.iter_mut().find(|known| known.name == name) {
-            known.watched = false;
-        }
-        self.check(name);
-    }
-
-    fn check(&self, name: Arc<str>) {
-        let (check, since) = (self.call_check(&name), Instant::now());
-        self.work
-            .push(Box::pin(async move { Event::Checked(name, check.await, since) }));
-    }
-
-    /// Checks again after the interval, jittered to the short side.
-    fn check_later(&self, name: Arc<str>) {
-        let wait = self.rhythm.interval.mul_f64(fastrand::f64().mul_add(0.1, 0.9));
-        self.work.push(Box::pin(async move {
-            sleep(wait).await;
-            Event::Due(name)
-        }));
-    }
-
-    /// Any answer is a sign of life, whatever it says: the streams tell what the status is.
-    fn ask_for_a_sign(&self) {
-        let name = self.names.first().map_or("", |name| &name.name);
-        let check = self.call_check(name);
-        self.work.push(Box::pin(async move { Event::Alive(check.await) }));
-    }
-
-    fn call_check(&self, name: &str) -> impl Future<Output = Result<Answer, Stop>> + Send + use<> {
-        let (mut client, request, patience) = (self.client.clone(), request(name), self.rhythm.timeout);
-        let since = Instant::now();
-        async move {
-            match timeout(patience, client.check(request)).await {
-                Err(_) => Err(Stop::TimedOut("Health/Check", since)),
-                Ok(Ok(response)) => Ok(Ok(response.into_inner())),
-                Ok(Err(status)) if is_from_server(&status) => Ok(Err(status)),
-                Ok(Err(_)) => Err(Stop::Disconnected),
-            }
+    /// When it is to be asked, or too late to answer.
+    fn due(&self, timeout: Duration) -> Option<Instant> {
+        match self.asking {
+            Asking::Opening(_) | Asking::Checking(_) | Asking::Answered(..) => Some(self.since + timeout),
+            Asking::Watching(_) => None,
+            Asking::Resting(until) => Some(until),
         }
     }
 }
 
-fn request(name: &str) -> HealthCheckRequest {
-    HealthCheckRequest {
-        service: name.to_owned(),
+impl Asking {
+    fn call(self) -> Option<CallId> {
+        match self {
+            Self::Opening(call) | Self::Watching(call) | Self::Checking(call) | Self::Answered(call, _) => Some(call),
+            Self::Resting(_) => None,
+        }
     }
 }
 
-fn finding(name: &str, response: &HealthCheckResponse) -> Finding {
-    match response.status() {
+/// What a message says; one that cannot be read says what is not known.
+fn serving_status(message: &[u8]) -> ServingStatus {
+    HealthCheckResponse::decode(message).map_or(ServingStatus::Unknown, |response| response.status())
+}
+
+fn finding(name: &str, status: ServingStatus) -> Finding {
+    match status {
         ServingStatus::Serving => Finding::Serving,
         ServingStatus::NotServing | ServingStatus::Unknown => Finding::NotServing,
         ServingStatus::ServiceUnknown => Finding::HealthNameUnknown(name.to_owned()),
     }
 }
 
-fn finding_of(name: &str, answer: &Answer) -> Finding {
-    match answer {
-        Ok(response) => finding(name, response),
-        Err(status) => match status.code() {
-            Code::Unimplemented => Finding::NoHealthService,
-            Code::NotFound => Finding::HealthNameUnknown(name.to_owned()),
-            code => Finding::Error(format!("{code:?}: {}", status.message())),
-        },
+/// What a check that is over has found.
+fn finding_of(name: &str, asking: Asking, status: Status) -> Finding {
+    match (Code::from_i32(status.code), asking) {
+        (Code::Ok, Asking::Answered(_, status)) => finding(name, status),
+        (Code::Ok, _) => Finding::Error("it answered without a message".to_owned()),
+        (Code::Unimplemented, _) => Finding::NoHealthService,
+        (Code::NotFound, _) => Finding::HealthNameUnknown(name.to_owned()),
+        (code, _) => Finding::Error(format!("{code:?}: {}", status.message)),
     }
-}
-
-/// Whether a status came over the wire: one that was made here of a fault of the connection has that as its source.
-fn is_from_server(status: &Status) -> bool {
-    std::error::Error::source(status).is_none()
 }

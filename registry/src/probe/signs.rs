@@ -3,11 +3,12 @@
 //! The stream of a `Health/Watch` tells what changes, and the end of a connection that a process has died, within
 //! milliseconds. Only a host that hangs, or vanishes without a word, has to be asked to be found out. So that this costs
 //! little, all of them together are asked at a bounded rate: with more connections than the rate allows within
-//! their intervals, all intervals are stretched alike. At 400 a second, 5,000 idle connections are asked every 12.5 s; one
-//! whose sign of life is missing is asked at its own interval from then on.
+//! their intervals, all intervals are stretched alike. At 200 a second, 5,000 idle connections are asked every 25 s; one
+//! whose sign of life is missing is asked at its own interval from then on. (A host that vanishes is found sooner, by the
+//! kernel: `transport` has it ask every 10 s.)
 //!
-//! Those that are due within the same few milliseconds are asked together: most of what a single one costs is to wake up
-//! for it.
+//! Those that are due at about the same time are asked together: much of what a single one costs is to wake up for it, and
+//! for its answer.
 
 use std::{
     sync::{
@@ -19,8 +20,10 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Those due within this time are asked together: 20 at 400 a second. Far less than any interval.
-const TOGETHER: Duration = Duration::from_millis(50);
+/// Those due within this time are asked together, at most: 100 at 200 a second.
+const TOGETHER_MAX: Duration = Duration::from_millis(500);
+/// And within this part of their interval.
+const TOGETHER_PART: u32 = 16;
 /// A millionth of a sign of life a second.
 const MICRO: f64 = 1_000_000.0;
 
@@ -60,11 +63,12 @@ impl Signs {
         }
     }
 
-    /// The next time from this one on at which others are asked, too.
-    fn together(&self, time: Instant) -> Instant {
-        let passed = time.duration_since(self.start);
-        let turns = passed.as_nanos().div_ceil(TOGETHER.as_nanos());
-        self.start + TOGETHER * u32::try_from(turns).unwrap_or(u32::MAX)
+    /// The next time from this one on at which others of that interval are asked, too.
+    fn together(&self, time: Instant, interval: Duration) -> Instant {
+        let together = TOGETHER_MAX.min(interval / TOGETHER_PART);
+        let late = time.duration_since(self.start).as_nanos() % together.as_nanos();
+        let late = Duration::from_nanos(u64::try_from(late).expect("it is less than a second"));
+        if late.is_zero() { time } else { time + together - late }
     }
 
     /// By how much intervals are stretched: 1 or more.
@@ -89,8 +93,9 @@ pub(super) struct Part {
 impl Part {
     /// When it is to be asked, as things stand: later when more connections have come.
     pub(super) fn due(&self) -> Instant {
-        let wait = self.interval.mul_f64(self.signs.stretch() * self.jitter);
-        self.signs.together(self.since + wait)
+        let interval = self.interval.mul_f64(self.signs.stretch());
+        self.signs
+            .together(self.since + interval.mul_f64(self.jitter), interval)
     }
 
     /// It was asked: when it is to be asked again.
@@ -121,11 +126,12 @@ mod tests {
     async fn few_connections_are_asked_at_their_own_interval() {
         let signs = Arc::new(Signs::new(400));
         let mut part = signs.take_part(INTERVAL);
-        assert!(waits(part.due()) <= INTERVAL + TOGETHER);
+        let together = INTERVAL / TOGETHER_PART;
+        assert!(waits(part.due()) <= INTERVAL + together);
         for _ in 0..100 {
             let wait = waits(part.next());
             assert!(
-                wait >= INTERVAL.mul_f64(0.9) && wait <= INTERVAL.mul_f64(1.1) + TOGETHER,
+                wait >= INTERVAL.mul_f64(0.9) && wait <= INTERVAL.mul_f64(1.1) + together,
                 "{wait:?}"
             );
         }
@@ -161,10 +167,18 @@ mod tests {
         let signs = Arc::new(Signs::new(400));
         let mut part = signs.take_part(INTERVAL);
         tokio::time::advance(Duration::from_micros(12_345_678)).await;
-        let mut times: Vec<_> = (0..1_000).map(|_| part.next()).collect();
-        times.sort_unstable();
-        times.dedup();
-        // The jitter spans 600 ms.
-        assert!(times.len() <= 13 && times.len() > 5, "{} times", times.len());
+        let mut times = |_: &[Part]| {
+            let mut times: Vec<_> = (0..1_000).map(|_| part.next()).collect();
+            times.sort_unstable();
+            times.dedup();
+            times.len()
+        };
+        // The jitter spans 600 ms, of which 187 ms go together.
+        let few = times(&[]);
+        assert!((3..=5).contains(&few), "{few} times");
+        // 30 s have a jitter of 6 s.
+        let crowd: Vec<_> = (0..12_000).map(|_| signs.take_part(INTERVAL)).collect();
+        let many = times(&crowd);
+        assert!((11..=14).contains(&many), "{many} times");
     }
 }

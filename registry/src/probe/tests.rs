@@ -14,6 +14,8 @@ use tonic::{Code, Status, service::Routes};
 use super::*;
 use crate::{catalog::Departure, engine::Engine};
 
+mod signs;
+
 /// An engine that works until this is dropped.
 struct Running {
     engine: Engine,
