@@ -99,9 +99,9 @@ impl Store {
         let opened = open::open(&files, &caches).map_err(failed)?;
         let segments = Arc::new(Segments::new(opened.segments));
         let writers = Arc::new(Mutex::new(opened.writers));
-        let writing = Writing::new(files.clone(), segments.clone(), settings);
         let deletion = Arc::new(Deletion::new(files.clone(), segments.clone(), settings.clone()));
         let keeper = Keeper::start(files.clone(), segments.clone(), caches, deletion.clone()).map_err(failed)?;
+        let writing = Writing::new(files.clone(), segments.clone(), keeper.bell(), settings);
         let (visible_now, visible) = watch::channel(segments.last());
         let committer = Committer::new(writing, writers.clone(), visible_now);
         let (queue, appends) = mpsc::channel(QUEUE_BATCHES_MAX);
