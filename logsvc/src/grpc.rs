@@ -3,6 +3,7 @@
 //! Logs nothing above `debug` for a request: the log of this service goes into itself.
 
 mod ingest;
+pub mod otlp;
 
 use std::{
     path::{Path, PathBuf},

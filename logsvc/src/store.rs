@@ -47,6 +47,7 @@ pub use self::{
     append::{Batch, Durability, Fate, Written},
     index::entries,
     keeper::Usage,
+    sealed::read_sealed,
     segments::Block,
     wanted::{Kind, Wanted},
     writers::WriterId,

@@ -6,7 +6,7 @@ use std::{str::FromStr, time::SystemTime};
 
 use homeroom::model::InvalidField;
 use prost_types::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 
 use super::text::FromText;
 
@@ -43,6 +43,14 @@ impl Time {
         let valid = (Self::MIN.seconds..=Self::MAX.seconds).contains(&seconds) && (0..=999_999_999).contains(&nanos);
         let refused = || InvalidField::new(field, "must be in the years 1 to 9999, with nanos of 0 to 999999999");
         valid.then_some(Self { seconds, nanos }).ok_or_else(refused)
+    }
+
+    /// The time so many nanoseconds after 1970-01-01T00:00:00Z: a year before 2555.
+    pub(crate) fn from_nanos(nanos: u64) -> Self {
+        Self {
+            seconds: (nanos / 1_000_000_000).cast_signed(),
+            nanos: i32::try_from(nanos % 1_000_000_000).expect("less than a second"),
+        }
     }
 
     /// Reads what [`Time::write`] has written; `None` for everything else.
@@ -179,12 +187,6 @@ impl std::fmt::Display for Time {
         let mut text = Vec::with_capacity(TEXT_BYTES_MAX);
         self.write(&mut text);
         f.write_str(std::str::from_utf8(&text).expect("digits and signs"))
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

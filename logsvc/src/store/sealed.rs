@@ -1,10 +1,11 @@
 //! A segment that will not change any more: its lines in frames of zstd, with an index beside it.
 //!
 //! Its parts: `seal` makes one of a plain segment, `rebuild` makes its index again, `find` is what an end of the process
-//! in the middle of that leaves; `recent` keeps what was used last. Files are open only while they are used or as long
+//! in the middle of that leaves; `read` reads one by itself; `recent` keeps what was used last. Files are open only while they are used or as long
 //! as the index is held in memory: there may be many hundred segments.
 
 mod find;
+mod read;
 mod rebuild;
 mod recent;
 mod seal;
@@ -17,6 +18,7 @@ use std::{
 
 use tracing::warn;
 
+pub use self::read::read_sealed;
 pub(super) use self::{find::find, seal::Sealing};
 use self::{rebuild::rebuild, recent::Recent};
 use super::{
