@@ -51,6 +51,7 @@ pub use self::{
     commit::Commit,
     keeper::Usage,
     lines::{entries, lines},
+    sealed::read_sealed,
     segments::Block,
     wanted::{Kind, Wanted},
     writers::WriterId,
@@ -104,9 +105,9 @@ impl Store {
         let opened = open::open(&files, &caches).map_err(failed)?;
         let segments = Arc::new(Segments::new(opened.segments));
         let writers = Arc::new(Mutex::new(opened.writers));
-        let writing = Writing::new(files.clone(), segments.clone(), settings);
         let deletion = Arc::new(Deletion::new(files.clone(), segments.clone(), settings.clone()));
         let keeper = Keeper::start(files.clone(), segments.clone(), caches, deletion.clone()).map_err(failed)?;
+        let writing = Writing::new(files.clone(), segments.clone(), keeper.bell(), settings);
         let (visible_now, visible) = watch::channel(segments.last());
         let on_commit = OnCommit::default();
         let committer = Committer::new(writing, writers.clone(), visible_now, on_commit.clone());

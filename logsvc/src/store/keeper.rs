@@ -96,16 +96,8 @@ impl Keeper {
         caches: Arc<Caches>,
         deletion: Arc<Deletion>,
     ) -> io::Result<Self> {
-        let bell = Arc::new(Bell::default());
-        let keeping = Keeping {
-            files,
-            segments,
-            caches,
-            deletion,
-            bell: bell.clone(),
-            failed: BTreeSet::new(),
-            retry: Instant::now(),
-        };
+        let keeping = Keeping::new(files, segments, caches, deletion);
+        let bell = keeping.bell.clone();
         let thread = std::thread::Builder::new()
             .name("log-keeper".to_owned())
             .spawn(move || keeping.run())?;
@@ -143,6 +135,18 @@ struct Keeping {
 }
 
 impl Keeping {
+    fn new(files: Arc<dyn Files>, segments: Arc<Segments>, caches: Arc<Caches>, deletion: Arc<Deletion>) -> Self {
+        Self {
+            files,
+            segments,
+            caches,
+            deletion,
+            bell: Arc::default(),
+            failed: BTreeSet::new(),
+            retry: Instant::now(),
+        }
+    }
+
     fn run(mut self) {
         // On Linux this is of the thread, not of the process. It is as well without.
         let _ = rustix::process::setpriority_process(None, NICENESS);
@@ -190,12 +194,18 @@ impl Keeping {
 
     /// Seals a segment, and deletes its plain file once readers find the sealed one. Returns whether it did.
     fn seal(&self, plain: &Arc<Plain>) -> io::Result<bool> {
-        let first = plain.first();
+        let (first, size_bytes) = (plain.first(), plain.index().size_bytes());
+        if size_bytes == 0 {
+            self.segments
+                .change(|segments| segments.retain(|segment| segment.first() != first));
+            self.files.remove(&plain::file_name(first))?;
+            return Ok(true);
+        }
         let sealing = Sealing {
             files: &*self.files,
             plain: &**plain.contents(),
             first,
-            size_bytes: plain.index().size_bytes(),
+            size_bytes,
             writers: Writers::default(),
             stop: &self.bell.stop,
             frame_bytes: FRAME_BYTES,
@@ -222,3 +232,6 @@ impl Keeping {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+pub(in crate::store) mod tests;

@@ -1,10 +1,11 @@
 //! A segment that will not change any more: its lines in frames of zstd, with an index beside it.
 //!
 //! Its parts: `seal` makes one of a plain segment, `rebuild` makes its index again, `find` is what an end of the process
-//! in the middle of that leaves; `recent` keeps what was used last. Files are open only while they are used or as long
+//! in the middle of that leaves; `read` reads one by itself; `recent` keeps what was used last. Files are open only while they are used or as long
 //! as the index is held in memory: there may be many hundred segments.
 
 mod find;
+mod read;
 mod rebuild;
 mod recent;
 mod seal;
@@ -17,6 +18,7 @@ use std::{
 
 use tracing::warn;
 
+pub use self::read::read_sealed;
 pub(super) use self::{find::find, seal::Sealing};
 use self::{rebuild::rebuild, recent::Recent};
 use super::{
@@ -24,6 +26,7 @@ use super::{
     disk::Files,
     frames,
     index::Position,
+    plain,
     sidecar::{self, Frame, Pages, Sidecar, Totals},
 };
 
@@ -242,17 +245,25 @@ impl Sealed {
         }
     }
 
-    /// Deletes its files, the index last: without a segment it means nothing.
+    /// Deletes its files, the index last: without a segment it means nothing. So is a plain file that could not be deleted
+    /// when it was sealed.
     ///
     /// # Errors
     /// What the disk says. Needs no room.
     pub(super) fn remove(&self) -> io::Result<()> {
         self.caches.sidecars.remove(self.first);
-        self.files.remove(&file_name(self.first))?;
-        match self.files.remove(&sidecar::file_name(self.first)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        }
+        let names = [
+            plain::file_name(self.first),
+            file_name(self.first),
+            sidecar::file_name(self.first),
+        ];
+        let removed = names.map(|name| self.files.remove(&name));
+        let is_failure = |result: &io::Result<()>| {
+            result
+                .as_ref()
+                .is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
+        };
+        removed.into_iter().find(is_failure).unwrap_or(Ok(()))
     }
 }
 
@@ -303,3 +314,6 @@ impl Lines {
         frames::unpack(&packed, self.frame.text_bytes)
     }
 }
+
+#[cfg(test)]
+pub(in crate::store) mod tests;

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// A file of entries.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Segment {
     /// Lines as they are.
     Plain(Arc<Plain>),
@@ -39,7 +39,7 @@ impl Segment {
     }
 
     /// The first block with an entry at `sequence` or after it that may hold what is wanted.
-    fn from(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Block>> {
+    pub(super) fn from(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Block>> {
         match self {
             Self::Plain(plain) => Ok(plain.from(sequence, wanted).map(|extent| Block::plain(plain, extent))),
             Self::Sealed(sealed) => Ok(sealed.from(sequence, wanted)?.map(Block::sealed)),
@@ -47,7 +47,7 @@ impl Segment {
     }
 
     /// The last block with an entry at `sequence` or before it that may hold what is wanted.
-    fn up_to(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Block>> {
+    pub(super) fn up_to(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Block>> {
         match self {
             Self::Plain(plain) => Ok(plain.up_to(sequence, wanted).map(|extent| Block::plain(plain, extent))),
             Self::Sealed(sealed) => Ok(sealed.up_to(sequence, wanted)?.map(Block::sealed)),

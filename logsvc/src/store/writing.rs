@@ -12,6 +12,7 @@ use super::{
     append::Piece,
     disk::Files,
     index::Index,
+    keeper::Bell,
     plain::{Plain, file_name},
     segments::{Segment, Segments},
 };
@@ -40,6 +41,8 @@ struct Active {
 pub(super) struct Writing {
     files: Arc<dyn Files>,
     segments: Arc<Segments>,
+    /// Rung when a segment can be sealed.
+    bell: Arc<Bell>,
     limits: Limits,
     /// `None` until there is something to write.
     active: Option<Active>,
@@ -49,7 +52,12 @@ pub(super) struct Writing {
 
 impl Writing {
     /// Goes on with the last segment.
-    pub(super) fn new(files: Arc<dyn Files>, segments: Arc<Segments>, settings: &StoreSettings) -> Self {
+    pub(super) fn new(
+        files: Arc<dyn Files>,
+        segments: Arc<Segments>,
+        bell: Arc<Bell>,
+        settings: &StoreSettings,
+    ) -> Self {
         let list = segments.list();
         let (active, next) = match list.last().map(|segment| &**segment) {
             Some(Segment::Plain(plain)) => (Some(Active::new(plain.clone())), plain.index().next()),
@@ -65,6 +73,7 @@ impl Writing {
             active,
             files,
             segments,
+            bell,
             limits: Limits {
                 size_bytes: settings.segment_size_bytes,
                 age: settings.segment_age,
@@ -108,6 +117,7 @@ impl Writing {
             .change(|segments| segments.push(Arc::new(Segment::Plain(plain.clone()))));
         if let Some(before) = self.active.replace(Active::new(plain)) {
             before.plain.close();
+            self.bell.ring();
         }
         Ok(())
     }

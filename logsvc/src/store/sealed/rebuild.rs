@@ -27,7 +27,7 @@ pub(super) fn rebuild(
 ) -> io::Result<Sidecar> {
     let path = files.path(&file_name(first));
     warn!(file.path = %path.display(), error = %cause, "making the index of a segment again");
-    let (image, damaged_bytes) = index(&*segment, first, writers_before(files, first)?)?;
+    let (image, damaged_bytes) = index(files, &*segment, first)?;
     if damaged_bytes > 0 {
         warn!(file.path = %path.display(), damaged.size_bytes = damaged_bytes, "leaving out damaged parts of a segment");
     }
@@ -38,16 +38,24 @@ pub(super) fn rebuild(
 }
 
 /// The index of a segment, and how many bytes of this are damaged.
-fn index(segment: &dyn Contents, first: u64, writers: Writers) -> io::Result<(Vec<u8>, u64)> {
-    let (mut builder, mut damaged_bytes) = (Builder::new(first, writers), 0);
-    let mut walk = Walk::new(segment)?;
+fn index(files: &dyn Files, segment: &dyn Contents, first: u64) -> io::Result<(Vec<u8>, u64)> {
+    let (mut builder, mut damaged_bytes) = (Builder::new(first, writers_before(files, first)?), 0);
+    let (mut walk, mut is_cut_off) = (Walk::new(segment)?, false);
     while let Some(found) = walk.next()? {
+        is_cut_off = matches!(found, Found::Damaged(_));
         match found {
             Found::Frame { offset, packed, text } => builder.push(offset, &packed, &text),
             Found::Damaged(size_bytes) => {
                 builder.skip();
                 damaged_bytes += size_bytes;
             }
+        }
+    }
+    let missing_bytes = size_before(files, first).saturating_sub(segment.size_bytes()?);
+    if missing_bytes > 0 {
+        damaged_bytes += missing_bytes;
+        if !is_cut_off {
+            builder.skip();
         }
     }
     // The file was made when it was sealed.
@@ -64,4 +72,10 @@ fn writers_before(files: &dyn Files, first: u64) -> io::Result<Writers> {
     let mut writers = Writers::default();
     let restored = index.and_then(|index| writers.restore(&Sidecar::writers_of(index).ok()?));
     Ok(restored.map_or_else(Writers::default, |()| writers))
+}
+
+/// How large the segment was, as far as the index from before tells: what is cut off between frames is not seen otherwise.
+fn size_before(files: &dyn Files, first: u64) -> u64 {
+    let index = files.open(&sidecar::file_name(first));
+    index.and_then(Sidecar::file_bytes_of).unwrap_or(0)
 }

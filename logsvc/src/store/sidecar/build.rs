@@ -8,9 +8,9 @@ use super::{
     traces,
 };
 use crate::{
-    entry::{BatchMark, Time, head},
+    entry::{BatchMark, Time, head, parse},
     store::{
-        index::Position,
+        index::{Position, SEQUENCE_MAX},
         writers::{LastBatch, WriterId, Writers},
     },
 };
@@ -51,10 +51,11 @@ impl Builder {
     pub(in crate::store) fn push(&mut self, offset: u64, packed: &[u8], text: &[u8]) {
         let number = u16::try_from(self.frames.len()).expect("a segment has fewer frames");
         let before = self.position;
-        let (mut entries, mut digest) = (0, Digest::EMPTY);
+        let (mut entries, mut digest, mut last_line) = (0, Digest::EMPTY, None);
         for line in text.split_inclusive(|byte| *byte == b'\n') {
-            let head = head(line).filter(|head| self.position.allows(head.sequence));
+            let head = head(line).filter(|head| self.allows(head.sequence, last_line));
             self.position.pass(head.as_ref().map(|head| head.sequence));
+            last_line = head.as_ref().map(|_| line);
             let Some(head) = head else { continue };
             entries += 1;
             digest.add(&head);
@@ -65,6 +66,10 @@ impl Builder {
             if let Some((writer, batch)) = head.batch.and_then(|mark| last_batch(&mark, head.sequence)) {
                 self.writers.note(&writer, batch);
             }
+        }
+        if last_line.is_some_and(|line| parse(line).is_err()) {
+            // What its end swallowed is missing at the start of the next frame.
+            self.position.pass(None);
         }
         self.frames.push(Frame {
             offset,
@@ -78,6 +83,12 @@ impl Builder {
             digest,
         });
         self.text_bytes += text.len() as u64;
+    }
+
+    fn allows(&self, sequence: u64, last_line: Option<&[u8]>) -> bool {
+        // A line whose end is damaged may have swallowed others.
+        let is_jump = || sequence > self.position.last && last_line.is_some_and(|line| parse(line).is_err());
+        self.position.allows(sequence) || sequence <= SEQUENCE_MAX && is_jump()
     }
 
     /// The entries of a trace often follow one another.

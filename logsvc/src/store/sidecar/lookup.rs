@@ -79,6 +79,14 @@ impl Sidecar {
         Ok(totals)
     }
 
+    /// Reads only how large the segment was when an index was made.
+    ///
+    /// # Errors
+    /// As for [`Sidecar::load`].
+    pub(in crate::store) fn file_bytes_of(index: Arc<dyn Contents>) -> io::Result<u64> {
+        Ok(Header::read(&Pages::File(index))?.totals.file_bytes)
+    }
+
     /// Reads only the writers known at the end of the segment, as they were encoded.
     ///
     /// # Errors

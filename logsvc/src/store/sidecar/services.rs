@@ -76,8 +76,8 @@ impl Services {
 
     /// About how much memory they take.
     pub(super) fn size_bytes(&self) -> usize {
-        let of = |(name, bits): (&Box<str>, &Bits)| 64 + name.len() + bits.0.len();
-        self.named.iter().map(of).sum()
+        let each = self.named.iter();
+        each.map(|(name, bits)| 64 + name.len() + bits.0.len()).sum()
     }
 
     pub(super) fn encode(&self, frames: usize) -> Vec<u8> {

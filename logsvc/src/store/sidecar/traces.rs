@@ -10,7 +10,7 @@ use crate::entry::TraceId;
 
 const PAIR_BYTES: usize = 6;
 const PAIRS: usize = CONTENTS_BYTES / PAIR_BYTES;
-const _: () = assert!(CONTENTS_BYTES % PAIR_BYTES == 0, "a page is full of pairs");
+const _: () = assert!(CONTENTS_BYTES.is_multiple_of(PAIR_BYTES), "a page is full of pairs");
 
 /// A hash of the digits. Ids that are random get hashes that are: of two traces in a segment of a million entries it is
 /// the same for one in four thousand, for which a frame is read in vain.
