@@ -63,11 +63,7 @@ const QUIET_TARGETS: [&str; 6] = ["h2", "hyper", "hyper_util", "tonic", "tower",
 pub fn init(settings: &Settings) -> Result<Telemetry, String> {
     let targets = targets(settings)?;
     let (queue, entries) = queue(settings.queue);
-    let sampler = if settings.disabled {
-        Sampler::OFF
-    } else {
-        settings.sampler
-    };
+    let sampler = (!settings.disabled).then_some(settings.sampler);
     tracing_subscriber::registry()
         .with(layer::Queueing::new(Recorder::new(queue, sampler)).with_filter(targets))
         .try_init()

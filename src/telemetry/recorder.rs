@@ -12,11 +12,12 @@ use super::{
 #[derive(Debug, Clone)]
 pub(crate) struct Recorder {
     queue: Queue,
-    sampler: Sampler,
+    sampler: Option<Sampler>,
 }
 
 impl Recorder {
-    pub(super) fn new(queue: Queue, sampler: Sampler) -> Self {
+    /// A recorder that decides by `sampler`, or leaves calls as they are.
+    pub(super) fn new(queue: Queue, sampler: Option<Sampler>) -> Self {
         Self { queue, sampler }
     }
 
@@ -28,11 +29,17 @@ impl Recorder {
         })
     }
 
-    /// Whether a call at this position is recorded.
-    pub(super) fn samples(&self, parent: Option<TraceContext>, trace: TraceContext, path: &str) -> bool {
-        // A parent that says no and a sampler that does not care: such a call is as one without a parent.
+    /// Whether there are spans in this process at all.
+    pub(super) fn decides(&self) -> bool {
+        self.sampler.is_some()
+    }
+
+    /// Whether a call at this position is recorded; `None` where nobody decides.
+    pub(super) fn decide(&self, parent: Option<TraceContext>, trace: TraceContext, path: &str) -> Option<bool> {
+        let sampled = self.sampler?.samples(parent, trace);
+        // A sampler that does not ask the caller may record what the caller does not: the trace begins here then, too.
         let begins = !parent.is_some_and(TraceContext::is_sampled);
-        self.sampler.samples(parent, trace) && (!begins || conventions::begins_trace(path))
+        Some(sampled && (!begins || conventions::begins_trace(path)))
     }
 
     pub(super) fn queue(&self) -> &Queue {

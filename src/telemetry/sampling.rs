@@ -24,12 +24,6 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// Records nothing, whatever callers say.
-    pub const OFF: Self = Self {
-        parent_based: false,
-        share: 0,
-    };
-
     /// The sampler of this name (`OTEL_TRACES_SAMPLER`): `always_on`, `always_off` or `traceidratio`, or one of them
     /// behind `parentbased_`. `ratio` is the share of all traces, from 0 to 1, and counts for `traceidratio` only.
     ///

@@ -84,7 +84,7 @@ impl Span {
         let path = request.uri().path();
         context.trace = match parent {
             Some(parent) => Some(parent.child()),
-            None if conventions::begins_trace(path) && Recorder::current(|_| ()).is_some() => {
+            None if conventions::begins_trace(path) && Recorder::current(Recorder::decides) == Some(true) => {
                 Some(TraceContext::start())
             }
             None => return Self::default(),
@@ -107,10 +107,11 @@ impl Span {
         let Some(trace) = context.trace else {
             return (context, Self::default());
         };
-        let Some(queue) = Recorder::current(|recorder| {
-            let sampled = recorder.samples(parent, trace, path);
-            sampled.then(|| recorder.queue().clone())
-        }) else {
+        let decided = Recorder::current(|recorder| {
+            let sampled = recorder.decide(parent, trace, path)?;
+            Some(sampled.then(|| recorder.queue().clone()))
+        });
+        let Some(queue) = decided.flatten() else {
             return (context, Self::default());
         };
         context.trace = Some(trace.sampled(queue.is_some()));
@@ -233,7 +234,11 @@ impl Open {
         if is_error {
             self.set(conventions::ERROR_TYPE, code_name);
         }
-        let name = if self.method == OTHER { GRPC } else { &self.method }.to_owned();
+        let name = match self.method.as_str() {
+            "" | OTHER => GRPC,
+            method => method,
+        }
+        .to_owned();
         self.attributes.insert(conventions::METHOD.to_owned(), self.method);
         let state = self.trace_state.as_ref().and_then(|state| state.to_str().ok());
         let origin = self.origin.as_deref();

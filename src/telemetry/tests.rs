@@ -140,7 +140,7 @@ impl Log for ScriptedLog {
 /// The layer, and what it puts into its queue.
 fn layer(settings: QueueSettings) -> (Queueing, Entries) {
     let (queue, entries) = queue(settings);
-    (Queueing::new(Recorder::new(queue, Sampler::default())), entries)
+    (Queueing::new(Recorder::new(queue, Some(Sampler::default()))), entries)
 }
 
 /// The entries of what is logged meanwhile.
@@ -151,10 +151,10 @@ fn logged(log: impl FnOnce()) -> Entries {
 }
 
 /// Records what all tasks of this thread do while the guard lives, as by default.
-fn recording(sampler: Sampler) -> (DefaultGuard, Entries) {
+fn recording(sampler: impl Into<Option<Sampler>>) -> (DefaultGuard, Entries) {
     let (queue, entries) = queue(QueueSettings::default());
     let targets = targets(&Settings::default()).expect("the default can be read");
-    let layer = Queueing::new(Recorder::new(queue, sampler)).with_filter(targets);
+    let layer = Queueing::new(Recorder::new(queue, sampler.into())).with_filter(targets);
     (set_default(tracing_subscriber::registry().with(layer)), entries)
 }
 

@@ -66,9 +66,11 @@ impl TraceContext {
         u64::from_be_bytes(bytes[8..].try_into().expect("half of sixteen bytes are eight"))
     }
 
-    /// The context that a caller sent; `None` where there is none, or one that is not valid.
+    /// The context that a caller sent; `None` where there is none, more than one, or one that is not valid.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        headers.get(TRACEPARENT)?.to_str().ok()?.parse().ok()
+        let mut sent = headers.get_all(TRACEPARENT).iter();
+        let only = sent.next().filter(|_| sent.next().is_none())?;
+        only.to_str().ok()?.parse().ok()
     }
 
     /// The trace id: 32 lower-case hex digits.

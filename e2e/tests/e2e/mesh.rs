@@ -6,7 +6,7 @@ use crate::harness::{PATIENCE, Process, Watch};
 use homeroom::{
     proto::{
         grades::v1::{AddGradeRequest, Grade, GradeType, ListStudentsRequest, grades_client::GradesClient},
-        log::v1::{Entry, Filter, QueryRequest, TailRequest, WriteRequest, log_client::LogClient},
+        log::v1::{Entry, EntryKind, Filter, QueryRequest, SpanKind, TailRequest, WriteRequest, log_client::LogClient},
         registry::v1::{GetInstanceRequest, HealthState},
     },
     telemetry::{TraceContext, context::Context},
@@ -65,6 +65,7 @@ async fn what_a_call_causes_is_found_by_the_callers_trace() {
     let trace = TraceContext::start();
     let filter = Filter {
         trace_id: trace.trace_id(),
+        kind: EntryKind::Any.into(),
         ..Default::default()
     };
     let tail = TailRequest {
@@ -90,19 +91,27 @@ async fn what_a_call_causes_is_found_by_the_callers_trace() {
         .expect("it is added");
 
     let found = async {
-        loop {
+        let mut found = Vec::new();
+        while found.len() < 2 {
             let message = entries.message().await.expect("no error").expect("no end");
-            if let Some(entry) = message.entries.into_iter().next() {
-                return entry;
-            }
+            found.extend(message.entries);
         }
+        found
     };
-    let entry = timeout(PATIENCE, found).await.expect("the entry comes in time");
+    let found = timeout(PATIENCE, found).await.expect("the entries come in time");
+    let [entry, served] = <[Entry; 2]>::try_from(found).expect("an entry and a span");
     assert_eq!(
         (entry.service.as_str(), entry.message.as_str()),
         ("grades", "grade added")
     );
     assert_ne!(entry.span_id, trace.span_id(), "the call has a span of its own");
+    assert_eq!(
+        (served.service.as_str(), served.message.as_str()),
+        ("grades", "homeroom.grades.v1.Grades/AddGrade")
+    );
+    assert_eq!(served.span_id, entry.span_id);
+    let span = served.span.expect("it is a span");
+    assert_eq!((span.kind(), span.parent_span_id), (SpanKind::Server, trace.span_id()));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     balance::Channel,
+    metrics::{Format, Metrics},
     proto::log::v1::{Entry, Severity, Span},
     testing::{Port, Server, skip, soon},
 };
@@ -223,4 +224,39 @@ async fn nothing_is_shipped_by_a_process_without_telemetry() {
     soon("the flush", telemetry.flush(LONG).with_subscriber(NoSubscriber::new())).await;
     server.stop().await;
     assert!(ingests.0.try_recv().is_err(), "nobody has come");
+}
+
+#[tokio::test]
+async fn the_metrics_tell_what_waits_and_what_was_shipped_dropped_and_given_up() {
+    let (_recording, entries) = recording(None);
+    let metrics = Metrics::new();
+    let told = |name: &str| {
+        let (text, name) = (metrics.text(Format::Prometheus), format!("homeroom_telemetry_{name} "));
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&*name))
+            .expect("it is told");
+        value.parse::<usize>().expect("a number")
+    };
+    let max = QueueSettings::default().entries_max;
+    (0..=max).for_each(|n| tracing::info!("{n}"));
+    assert_eq!((told("queue_entries"), told("queue_entries_max")), (max, max));
+    assert_eq!(told("dropped_entries_total"), 1);
+    let (server, mut ingests) = serve();
+    let telemetry = shipped(entries, server.channel());
+    let (mut ingest, _) = ingests.greeted(0).await;
+    let shipped = ingest.written().await.len();
+    let (mut ingest, given_up) = {
+        let given_up = ingest.request().await.entries.len();
+        ingest.fail(Status::invalid_argument("what is it?")).await;
+        (ingests.greeted(1).await.0, given_up)
+    };
+    let mut all = shipped;
+    // With a report of what was dropped, and one of what was given up.
+    while all + given_up < max + 2 {
+        all += ingest.written().await.len();
+    }
+    soon("the flush", telemetry.flush(LONG)).await;
+    assert_eq!((told("queue_entries"), told("shipped_entries_total")), (0, all));
+    assert_eq!(told("unshipped_entries_total"), given_up);
 }

@@ -241,6 +241,26 @@ async fn a_call_that_is_not_sampled_says_so_and_leaves_no_span() {
 }
 
 #[tokio::test]
+async fn a_process_without_telemetry_passes_on_what_the_caller_has_decided() {
+    let (_recording, entries) = recording(None);
+    let (health, mut calls) = scripted_health();
+    let server = Server::start(Routes::new(health));
+    let trace = TraceContext::start();
+    let calling = tokio::spawn(in_trace(trace, check(server.channel())));
+    let call = calls.next().await;
+    assert_eq!(
+        call.metadata.get("traceparent").expect("a position"),
+        &trace.to_string()
+    );
+    let position = call.context.trace.expect("every call has a trace");
+    assert_eq!((position.trace_id(), position.is_sampled()), (trace.trace_id(), true));
+    call.answer(fine());
+    calling.await.expect("no panic").expect("an answer");
+    server.stop().await;
+    assert!(entries.is_empty());
+}
+
+#[tokio::test]
 async fn what_other_systems_say_of_a_trace_is_passed_on_and_kept() {
     let (_recording, entries) = recording(Sampler::default());
     let (health, mut calls) = scripted_health();

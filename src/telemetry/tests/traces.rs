@@ -61,6 +61,15 @@ fn a_tracestate_is_passed_on_as_it_came_and_its_headers_are_joined() {
     }
 }
 
+#[test]
+fn of_two_traceparents_neither_counts() {
+    let mut headers = HeaderMap::new();
+    headers.append(TRACEPARENT, TraceContext::start().header());
+    assert!(TraceContext::from_headers(&headers).is_some());
+    headers.append(TRACEPARENT, TraceContext::start().header());
+    assert_eq!(TraceContext::from_headers(&headers), None);
+}
+
 fn sampler(name: &str, ratio: f64) -> Sampler {
     Sampler::named(name, ratio).expect("a sampler")
 }
