@@ -1,8 +1,10 @@
-//! Load against Homeroom's registry and its peers, compared in one run.
+//! Load against Homeroom's servers and their peers, compared in one run.
 //!
 //! In reading order: [`plan`] says how much is done, [`rows`] what is measured, [`table`] how it is told. Under them,
-//! `peer` starts the servers and knows how to ask each the same, `calls` and `watchers` are the load, over `wire`.
+//! `peer` starts the servers and knows how to ask each the same, `calls` and `watchers` are the load, over `wire`. All that is
+//! Log's is in [`log`].
 
+pub mod log;
 pub mod machine;
 pub mod plan;
 pub mod rows;

@@ -97,6 +97,14 @@ impl Process {
         let kib = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         Ok(kib.context("/proc/PID/smaps_rollup has another form")? * 1024)
     }
+
+    /// How many bytes of memory it had resident at most.
+    pub(crate) fn peak_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(kib.context("/proc/PID/status has another form")? * 1024)
+    }
 }
 
 impl Drop for Process {

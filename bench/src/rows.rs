@@ -115,7 +115,7 @@ impl<T> Figures<T> {
 }
 
 /// The value that this share of the values does not exceed.
-fn percentile(values: &mut [u32], percent: usize) -> f64 {
+pub(crate) fn percentile(values: &mut [u32], percent: usize) -> f64 {
     values.sort_unstable();
     let at = (values.len() * percent).div_ceil(100).saturating_sub(1);
     values.get(at).copied().map_or(0.0, f64::from)

@@ -13,7 +13,7 @@ use homeroom::{
 };
 use tonic::service::Routes;
 
-use crate::bare;
+use crate::{bare, log::discard};
 
 /// A process of a run.
 #[derive(Debug, clap::Subcommand)]
@@ -38,6 +38,14 @@ pub enum Role {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// A collector of OpenTelemetry that keeps nothing
+    Discard {
+        /// Where to listen
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Log, as its own binary runs it: for tests, which have no other binary
+    Log(Box<logsvc::Args>),
     /// The registry, as its own binary runs it: for tests, which have no other binary
     Registry(Box<registry::Args>),
 }
@@ -53,6 +61,8 @@ pub fn run(role: Role) -> ExitCode {
                 Service::new(&name).run(&config, listener, shutdown).await
             });
         }
+        Role::Discard { listen } => process::block_on(discard::serve(listen)),
+        Role::Log(args) => return process::run("log", args.check(), logsvc::run),
         Role::Registry(args) => return process::run("registry", args.check(), registry::run),
     };
     match served.map_err(anyhow::Error::msg).and_then(|served| served) {

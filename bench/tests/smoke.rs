@@ -2,14 +2,15 @@
 
 use std::process::Command;
 
-#[test]
-fn every_row_is_measured() {
+/// Runs it, and holds it against how many lines there are to be.
+fn measures(what: &str, lines: usize) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let run = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .args(["registry", "--smoke", "--dir"])
+        .args([what, "--smoke", "--dir"])
         .arg(dir.path())
         .env_remove("ETCD_BIN")
         .env_remove("REGISTRY_BIN")
+        .env_remove("LOGSVC_BIN")
         .output()
         .expect("the binary starts");
     let (stdout, stderr) = (
@@ -17,12 +18,18 @@ fn every_row_is_measured() {
         String::from_utf8_lossy(&run.stderr),
     );
     assert!(run.status.success(), "{stderr}");
-    let lines: Vec<_> = stdout.lines().filter(|line| line.starts_with("| ")).collect();
-    assert_eq!(
-        lines.len(),
-        2 + 15,
-        "a heading, a rule, and every line:\n{stdout}{stderr}"
-    );
+    let told = stdout.lines().filter(|line| line.starts_with("| ")).count();
+    assert_eq!(told, 2 + lines, "a heading, a rule, and every line:\n{stdout}{stderr}");
     let left = std::fs::read_dir(dir.path()).expect("the folder is there").count();
     assert_eq!(left, 0, "servers leave nothing behind");
+}
+
+#[test]
+fn every_row_of_the_registry_is_measured() {
+    measures("registry", 15);
+}
+
+#[test]
+fn every_row_of_log_is_measured() {
+    measures("log", 13);
 }

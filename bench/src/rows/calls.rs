@@ -10,7 +10,7 @@ use super::{Bench, Figures};
 use crate::{
     calls::{self, Rate},
     peer::{Peer, Server},
-    table::{Bar, Line},
+    table::{BARE, Bar, ETCD, Line},
     workload::{INSTANCES, service},
 };
 
@@ -19,7 +19,7 @@ pub(super) async fn registrations(bench: Bench<'_>) -> Result<Vec<Line>> {
     let figures = bench.in_turns(&peers, async |peer| registration_rate(bench, peer).await);
     let figures = figures.await?;
     let what = "registrations, synced to disk";
-    let mut rate = line(&figures, Peer::Homeroom, what, Bar::TimesEtcd(6.0))?;
+    let mut rate = line(&figures, Peer::Homeroom, what, Bar::Times(ETCD, 6.0))?;
     if !syncs(bench).await? {
         rate.bars.push(Bar::Missing("synced, as its status says"));
     }
@@ -27,8 +27,10 @@ pub(super) async fn registrations(bench: Bench<'_>) -> Result<Vec<Line>> {
     let cpu = Line {
         what: "server CPU of a registration".to_owned(),
         unit: "us",
-        etcd: figures.median(Peer::Etcd, cpu),
-        bare: figures.median(Peer::Bare, cpu),
+        peers: vec![
+            (ETCD, figures.median(Peer::Etcd, cpu)),
+            (BARE, figures.median(Peer::Bare, cpu)),
+        ],
         homeroom: figures.homeroom(Peer::Homeroom, cpu)?,
         bars: vec![Bar::AtMost(25.0)],
         notes: Vec::new(),
@@ -43,7 +45,7 @@ pub(super) async fn ephemeral(bench: Bench<'_>) -> Result<Vec<Line>> {
         &figures.await?,
         Peer::Ephemeral,
         "registrations, --ephemeral",
-        Bar::TimesBare(0.6),
+        Bar::Times(BARE, 0.6),
     )?])
 }
 
@@ -97,7 +99,7 @@ pub(super) async fn lookups(bench: Bench<'_>) -> Result<Vec<Line>> {
     let rates = rates.map(|(peer, figures)| (peer, figures.into_iter().map(|(rate, _)| rate).collect()));
     let rates = Figures(rates.collect());
     let what = "lookups of 100 instances";
-    let mut line = line(&rates, Peer::Homeroom, what, Bar::TimesBare(0.6))?;
+    let mut line = line(&rates, Peer::Homeroom, what, Bar::Times(BARE, 0.6))?;
     let bytes = bytes.context("nothing was listed")?;
     line.notes.push(format!("an answer has {bytes} bytes"));
     Ok(vec![line])
@@ -124,8 +126,10 @@ fn line(figures: &Figures<Rate>, peer: Peer, what: &str, bar: Bar) -> Result<Lin
     Ok(Line {
         what: what.to_owned(),
         unit: "/s",
-        etcd: figures.median(Peer::Etcd, rate),
-        bare: figures.median(Peer::Bare, rate),
+        peers: vec![
+            (ETCD, figures.median(Peer::Etcd, rate)),
+            (BARE, figures.median(Peer::Bare, rate)),
+        ],
         homeroom: figures.homeroom(peer, rate)?,
         bars: vec![bar],
         notes: Vec::new(),

@@ -10,7 +10,7 @@ use crate::{
     calls,
     peer::{Method, Peer, Server},
     sample::Sample,
-    table::{Bar, Line},
+    table::{BARE, Bar, ETCD, Line},
     watchers::Watchers,
     wire::{Connection, Frame},
 };
@@ -129,10 +129,12 @@ pub(super) async fn events(bench: Bench<'_>) -> Result<Vec<Line>> {
     Ok(vec![Line {
         what: format!("changes told to {} watchers", bench.plan.watchers),
         unit: "events/s",
-        etcd: figures.median(Peer::Etcd, told),
-        bare: figures.median(Peer::Bare, told),
+        peers: vec![
+            (ETCD, figures.median(Peer::Etcd, told)),
+            (BARE, figures.median(Peer::Bare, told)),
+        ],
         homeroom,
-        bars: vec![Bar::TimesEtcd(15.0), Bar::TimesBare(0.7)],
+        bars: vec![Bar::Times(ETCD, 15.0), Bar::Times(BARE, 0.7)],
         notes: flow_notes(&figures),
     }])
 }
@@ -249,10 +251,12 @@ pub(super) async fn change(bench: Bench<'_>, watchers: usize) -> Result<Vec<Line
     Ok(vec![Line {
         what: format!("one change to {watchers} watchers, p99"),
         unit: "ms",
-        etcd: figures.median(Peer::Etcd, millis),
-        bare: figures.median(Peer::Bare, millis),
+        peers: vec![
+            (ETCD, figures.median(Peer::Etcd, millis)),
+            (BARE, figures.median(Peer::Bare, millis)),
+        ],
         homeroom: figures.homeroom(Peer::Homeroom, millis)?,
-        bars: vec![Bar::WithinBare(1.1)],
+        bars: vec![Bar::Within(BARE, 1.1)],
         notes,
     }])
 }

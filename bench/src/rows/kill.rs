@@ -10,7 +10,7 @@ use crate::{
     peer::{Peer, Server},
     process::{PATIENCE, Process},
     proto::bare::{FollowRequest, bare_client::BareClient},
-    table::{Bar, Line},
+    table::{BARE, Bar, ETCD, Line},
     watchers::Watchers,
     workload::service,
 };
@@ -33,8 +33,10 @@ pub(super) async fn told(bench: Bench<'_>) -> Result<Vec<Line>> {
     let line = |percent, max| Line {
         what: format!("kill -9 of an instance to the {WATCHERS}th watcher, p{percent}"),
         unit: "ms",
-        etcd: None,
-        bare: Some(percentile(&mut bare.clone(), percent) / 1000.0),
+        peers: vec![
+            (ETCD, None),
+            (BARE, Some(percentile(&mut bare.clone(), percent) / 1000.0)),
+        ],
         homeroom: percentile(&mut homeroom.clone(), percent) / 1000.0,
         bars: vec![Bar::AtMost(max)],
         notes: Vec::new(),

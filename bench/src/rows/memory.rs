@@ -9,7 +9,7 @@ use super::Bench;
 use crate::{
     calls,
     peer::{Peer, Server},
-    table::{Bar, Line},
+    table::{BARE, Bar, ETCD, Line},
     watchers::Watchers,
     workload::INSTANCES,
 };
@@ -40,8 +40,10 @@ pub(super) async fn watchers(bench: Bench<'_>) -> Result<Vec<Line>> {
     Ok(vec![Line {
         what: "memory of an idle watcher".to_owned(),
         unit: "KiB",
-        etcd: figures.median(Peer::Etcd, kib),
-        bare: figures.median(Peer::Bare, kib),
+        peers: vec![
+            (ETCD, figures.median(Peer::Etcd, kib)),
+            (BARE, figures.median(Peer::Bare, kib)),
+        ],
         homeroom: figures.homeroom(Peer::Homeroom, kib)?,
         bars: vec![Bar::AtMost(4.0)],
         notes: vec![format!(
@@ -75,8 +77,7 @@ pub(super) async fn instances(bench: Bench<'_>) -> Result<Vec<Line>> {
     Ok(vec![Line {
         what: format!("memory of {count} instances"),
         unit: "MiB",
-        etcd: figures.median(Peer::Etcd, mib),
-        bare: None,
+        peers: vec![(ETCD, figures.median(Peer::Etcd, mib)), (BARE, None)],
         homeroom: figures.homeroom(Peer::Homeroom, mib)?,
         bars: vec![Bar::AtMost(8.0)],
         notes: vec![format!(

@@ -15,7 +15,7 @@ use crate::{
     calls,
     peer::{Method, Peer, Server},
     process::{PATIENCE, Process},
-    table::{Bar, Line},
+    table::{BARE, Bar, ETCD, Line},
     workload::{INSTANCES, Requests, service},
 };
 
@@ -51,8 +51,7 @@ pub(super) async fn idle(bench: Bench<'_>) -> Result<Vec<Line>> {
     let line = |what: &str, unit, homeroom, max| Line {
         what: format!("{count} instances probed: {what}"),
         unit,
-        etcd: None,
-        bare: None,
+        peers: vec![(ETCD, None), (BARE, None)],
         homeroom,
         bars: vec![Bar::AtMost(max)],
         notes: Vec::new(),

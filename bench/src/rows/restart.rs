@@ -8,7 +8,7 @@ use crate::{
     calls,
     peer::{Peer, Server},
     proto::etcd::{RangeRequest, kv_client::KvClient},
-    table::{Bar, Line},
+    table::{BARE, Bar, ETCD, Line},
     workload::INSTANCES,
 };
 
@@ -47,8 +47,7 @@ pub(super) async fn answers(bench: Bench<'_>) -> Result<Vec<Line>> {
         Line {
             what: format!("restart with {registered} instances: kept"),
             unit: "instances",
-            etcd: figures.median(Peer::Etcd, kept),
-            bare: None,
+            peers: vec![(ETCD, figures.median(Peer::Etcd, kept)), (BARE, None)],
             homeroom: least,
             bars: vec![Bar::AtLeast(registered as f64)],
             notes: Vec::new(),
@@ -56,8 +55,7 @@ pub(super) async fn answers(bench: Bench<'_>) -> Result<Vec<Line>> {
         Line {
             what: format!("restart with {registered} instances: until lookups answer"),
             unit: "s",
-            etcd: figures.median(Peer::Etcd, seconds),
-            bare: None,
+            peers: vec![(ETCD, figures.median(Peer::Etcd, seconds)), (BARE, None)],
             homeroom: figures.homeroom(Peer::Homeroom, seconds)?,
             bars: in_time,
             notes: Vec::new(),
