@@ -3,13 +3,19 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
+import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
+from homeroom.grades.v1 import grades_pb2_grpc
+from homeroom.log.v1 import log_pb2_grpc
+from homeroom.registry.v1 import registry_pb2_grpc
 
 # How long a call, a stream or a process may take before a test fails: nothing here should need a tenth of it.
 PATIENCE = 10
@@ -70,12 +76,76 @@ def mesh(tmp_path_factory) -> Mesh:
         process.stdout.close()
 
 
+def channel(address):
+    """A channel to an address."""
+    # A proxy of the environment is not meant for this machine.
+    return grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)])
+
+
 @pytest.fixture(scope="session")
 def channels(mesh):
     """A channel to each server, by its name."""
-    # A proxy of the environment is not meant for this machine.
-    options = [("grpc.enable_http_proxy", 0)]
-    opened = {name: grpc.insecure_channel(mesh.address(name), options) for name in ["registry", "log", "grades"]}
+    opened = {name: channel(mesh.address(name)) for name in ["registry", "log", "grades"]}
     yield opened
-    for channel in opened.values():
-        channel.close()
+    for each in opened.values():
+        each.close()
+
+
+@pytest.fixture
+def registry(channels):
+    return registry_pb2_grpc.RegistryStub(channels["registry"])
+
+
+@pytest.fixture
+def log(channels):
+    return log_pb2_grpc.LogStub(channels["log"])
+
+
+@pytest.fixture
+def grades(channels):
+    return grades_pb2_grpc.GradesStub(channels["grades"])
+
+
+@pytest.fixture
+def service():
+    """A name that nobody else uses."""
+    return f"interop-{uuid.uuid4().hex}"
+
+
+@dataclass(frozen=True)
+class LogServer:
+    """A Log of a test's own."""
+
+    channel: grpc.Channel
+    stub: log_pb2_grpc.LogStub
+    data_dir: Path
+
+
+@pytest.fixture
+def start_log(tmp_path):
+    """Starts a Log with these flags, on a free port and with a fresh data directory; it is gone at the end."""
+
+    @contextmanager
+    def start(*flags):
+        # Nobody is registered anywhere: the port of the registry is bound, and nobody listens there.
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            nobody = "127.0.0.1:{}".format(bound.getsockname()[1])
+            flags = ["--listen", "127.0.0.1:0", "--registry", nobody, "--data-dir", tmp_path, *flags]
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("HOMEROOM_")}
+            process = subprocess.Popen(
+                [os.environ["LOGSVC_BINARY"], *flags], stderr=subprocess.PIPE, text=True, env=environment
+            )
+            watchdog = threading.Timer(MESH_PATIENCE, process.kill)
+            watchdog.start()
+            try:
+                line = next(line for line in process.stderr if "listening on " in line)
+                with channel(line.split("listening on ")[1].strip()) as opened:
+                    yield LogServer(opened, log_pb2_grpc.LogStub(opened), tmp_path)
+            finally:
+                watchdog.cancel()
+                process.kill()
+                process.wait()
+                process.stderr.close()
+
+    return start

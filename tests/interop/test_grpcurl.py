@@ -11,11 +11,16 @@ from contextlib import contextmanager
 import pytest
 from conftest import PATIENCE
 
-# What each server has of its own, and what all of them have.
+# What each server has of its own, first our own service, and what all of them have.
 SERVERS = {
-    "registry": "homeroom.registry.v1.Registry",
-    "log": "homeroom.log.v1.Log",
-    "grades": "homeroom.grades.v1.Grades",
+    "registry": ["homeroom.registry.v1.Registry"],
+    "log": [
+        "homeroom.log.v1.Log",
+        "opentelemetry.proto.collector.logs.v1.LogsService",
+        "opentelemetry.proto.collector.metrics.v1.MetricsService",
+        "opentelemetry.proto.collector.trace.v1.TraceService",
+    ],
+    "grades": ["homeroom.grades.v1.Grades"],
 }
 COMMON = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
 
@@ -278,6 +283,14 @@ def call_ingest(mesh, server, method):
     assert [entry["message"] for entry in found] == ["one", "two", "three"]
     assert found[-1]["sequence"] == answers[-1]["lastSequence"]
 
+    # A writer that comes back asks what was written, and what it sends again is not written again.
+    writer = {"writer": service}
+    server.call(method, batch(1, "four") | writer, batch(2, "five"))
+    answers = server.call(method, writer, batch(2, "five"), batch(3, "six"))
+    assert answers[0]["batch"] == "2" and answers[-1]["batch"] == "3"
+    found = server.call("homeroom.log.v1.Log/Query", {"filter": {"services": [service]}})["entries"]
+    assert [entry["message"] for entry in found] == ["one", "two", "three", "four", "five", "six"]
+
 
 def call_query(mesh, server, method):
     service = unique()
@@ -309,6 +322,98 @@ def call_get_trace(mesh, server, method):
     assert "truncated" not in answer
     code, details = server.refusal(method, {"traceId": uuid.uuid4().hex})
     assert (code, details["google.rpc.ErrorInfo"]["reason"]) == (5, "TRACE_NOT_FOUND")
+
+
+def span(service, name, milliseconds, **more):
+    """A span in a trace of its own."""
+    times = {"time": "2026-01-01T00:00:00Z", "spanId": "00f067aa0ba902b7"}
+    ended = {"endTime": f"2026-01-01T00:00:00.{milliseconds:03}Z"}
+    return {"service": service, "message": name, "traceId": uuid.uuid4().hex, "span": ended | more, **times}
+
+
+def call_list_traces(mesh, server, method):
+    service = unique()
+    slow = span(service, "slow", 750)
+    failed = span(service, "failed", 5, status="SPAN_STATUS_ERROR")
+    server.call("homeroom.log.v1.Log/Write", {"entries": [slow, failed]})
+    traces = server.call(method, {"services": [service]})["traces"]
+    assert [(trace["name"], trace["traceId"]) for trace in traces] == [
+        ("failed", failed["traceId"]),
+        ("slow", slow["traceId"]),
+    ]
+    assert (traces[1]["duration"], traces[1]["spans"], traces[1]["services"]) == ("0.750s", 1, [service])
+    for chosen, expected in [
+        ({"errorsOnly": True}, "failed"),
+        ({"minDuration": "0.7s"}, "slow"),
+        ({"name": "slow"}, "slow"),
+    ]:
+        (trace,) = server.call(method, {"services": [service], **chosen})["traces"]
+        assert trace["name"] == expected
+
+
+def call_log_get_status(mesh, server, method):
+    before = write(mesh, "one")
+    status = server.call(method)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", status["version"])
+    assert status["startTime"] < status["serverTime"]
+    assert int(status["lastSequence"]) >= before and status["firstSequence"] == "1"
+    assert status["store"]["state"] == "STORE_STATE_OK" and status["store"]["segments"] >= 1
+    assert int(status["store"]["sizeBytes"]) > 0 and int(status["store"]["freeBytes"]) > 0
+    assert status["retention"]["sizeMaxBytes"] == "10737418240" and "forward" not in status
+
+
+def of_resource(service, scopes, items, item):
+    """What OpenTelemetry ships of a process."""
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]}
+    return [{"resource": resource, scopes: [{items: [item]}]}]
+
+
+def identifier(hexadecimal):
+    """An id as protobuf's JSON has bytes."""
+    return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
+
+
+def call_export_logs(mesh, server, method):
+    service, trace = unique(), uuid.uuid4().hex
+    record = {
+        "timeUnixNano": "1767225600000000001",
+        "severityNumber": "SEVERITY_NUMBER_WARN",
+        "body": {"stringValue": "shipped"},
+        "attributes": [{"key": "answer", "value": {"intValue": "42"}}],
+        "traceId": identifier(trace),
+    }
+    answer = server.call(method, {"resourceLogs": of_resource(service, "scopeLogs", "logRecords", record)})
+    assert not answer.get("partialSuccess")
+    (entry,) = server.call("homeroom.log.v1.Log/GetTrace", {"traceId": trace})["entries"]
+    assert (entry["service"], entry["message"], entry["severity"]) == (service, "shipped", "SEVERITY_WARN")
+    assert (entry["time"], entry["attributes"]) == ("2026-01-01T00:00:00.000000001Z", {"answer": "42"})
+
+
+def call_export_spans(mesh, server, method):
+    service, trace = unique(), uuid.uuid4().hex
+    shipped = {
+        "traceId": identifier(trace),
+        "spanId": identifier("00f067aa0ba902b7"),
+        "parentSpanId": identifier("00f067aa0ba902b8"),
+        "name": "work",
+        "kind": "SPAN_KIND_CONSUMER",
+        "startTimeUnixNano": "1767225600000000000",
+        "endTimeUnixNano": "1767225601000000000",
+    }
+    server.call(method, {"resourceSpans": of_resource(service, "scopeSpans", "spans", shipped)})
+    answer = server.call("homeroom.log.v1.Log/GetTrace", {"traceId": trace})
+    (found,) = answer["spans"]
+    assert found["isOrphan"] and answer["missingSpanIds"] == ["00f067aa0ba902b8"]
+    assert (found["entry"]["service"], found["entry"]["message"]) == (service, "work")
+    assert found["entry"]["span"]["kind"] == "SPAN_KIND_CONSUMER"
+    assert found["entry"]["span"]["endTime"] == "2026-01-01T00:00:01Z"
+
+
+def call_export_metrics(mesh, server, method):
+    point = {"timeUnixNano": "1767225600000000000", "asInt": "1"}
+    metric = {"name": "orders", "gauge": {"dataPoints": [point]}}
+    answer = server.call(method, {"resourceMetrics": of_resource(unique(), "scopeMetrics", "metrics", metric)})
+    assert answer["partialSuccess"]["rejectedDataPoints"] == "1" and answer["partialSuccess"]["errorMessage"]
 
 
 def call_list_students(mesh, server, method):
@@ -380,6 +485,11 @@ CALLS = {
     "homeroom.log.v1.Log/Query": call_query,
     "homeroom.log.v1.Log/Tail": call_tail,
     "homeroom.log.v1.Log/GetTrace": call_get_trace,
+    "homeroom.log.v1.Log/ListTraces": call_list_traces,
+    "homeroom.log.v1.Log/GetStatus": call_log_get_status,
+    "opentelemetry.proto.collector.logs.v1.LogsService/Export": call_export_logs,
+    "opentelemetry.proto.collector.trace.v1.TraceService/Export": call_export_spans,
+    "opentelemetry.proto.collector.metrics.v1.MetricsService/Export": call_export_metrics,
     "homeroom.grades.v1.Grades/ListStudents": call_list_students,
     "homeroom.grades.v1.Grades/GetStudent": call_get_student,
     "homeroom.grades.v1.Grades/AddGrade": call_add_grade,
@@ -393,12 +503,12 @@ CALLS = {
 
 def calls(name):
     """The calls of a server: its own, and those that all have."""
-    services = [SERVERS[name], *COMMON]
+    services = [*SERVERS[name], *COMMON]
     return {method: check for method, check in CALLS.items() if method.split("/")[0] in services}
 
 
 def test_list_shows_what_a_server_serves_and_nothing_else(server, name):
-    assert sorted(server.list()) == sorted([SERVERS[name], *COMMON])
+    assert sorted(server.list()) == sorted([*SERVERS[name], *COMMON])
 
 
 def test_describe_knows_every_service_and_method(server):
@@ -431,13 +541,14 @@ def test_an_rpc_can_be_called_by_reflection(mesh, server, method):
         ("registry", "WatchServices", {"services": ["log", "Not a name"]}, "services[1]"),
         ("registry", "WatchChanges", {"id": "one"}, "id"),
         ("log", "GetTrace", {"traceId": "XYZ"}, "trace_id"),
+        ("log", "ListTraces", {"services": ["x" * 254]}, "services[0]"),
         ("log", "Tail", {"filter": {"traceId": "XYZ"}}, "filter.trace_id"),
         ("log", "Query", {"filter": {"services": ["log", "x" * 254]}}, "filter.services[1]"),
         ("grades", "AddGrade", {"studentId": 1, "grade": {"title": "t", "type": 1, "score": 101}}, "grade.score"),
     ],
 )
 def test_a_bad_request_names_its_field(server, name, method, request_, field):
-    code, details = server.refusal(f"{SERVERS[name]}/{method}", request_)
+    code, details = server.refusal(f"{SERVERS[name][0]}/{method}", request_)
     assert code == 3
     info = details["google.rpc.ErrorInfo"]
     assert (info["reason"], info["metadata"]["field"]) == ("INVALID_FIELD", field)

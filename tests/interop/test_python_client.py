@@ -14,32 +14,11 @@ from conftest import PATIENCE
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from homeroom.grades.v1 import grades_pb2, grades_pb2_grpc
-from homeroom.log.v1 import log_pb2, log_pb2_grpc
-from homeroom.registry.v1 import registry_pb2, registry_pb2_grpc
+from homeroom.grades.v1 import grades_pb2
+from homeroom.log.v1 import log_pb2
+from homeroom.registry.v1 import registry_pb2
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-@pytest.fixture
-def registry(channels):
-    return registry_pb2_grpc.RegistryStub(channels["registry"])
-
-
-@pytest.fixture
-def log(channels):
-    return log_pb2_grpc.LogStub(channels["log"])
-
-
-@pytest.fixture
-def grades(channels):
-    return grades_pb2_grpc.GradesStub(channels["grades"])
-
-
-@pytest.fixture
-def service():
-    """A name that nobody else uses."""
-    return f"interop-{uuid.uuid4().hex}"
 
 
 class PythonServer:

@@ -3,6 +3,7 @@
 mod crash;
 mod harness;
 mod liveness;
+mod log_crash;
 mod mesh;
 mod restart;
 mod rolling;
