@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::Round;
 
-const ENTRIES_MAX: u64 = 150;
+const ENTRIES_MAX: u64 = 20;
 /// How many batches of a stream are under way.
 const WINDOW: usize = 6;
 /// What would break a line, if it were not escaped.
@@ -62,7 +62,7 @@ impl Written {
         self.ends.push(self.sent);
         let entry = |number| Entry {
             service: self.name.clone(),
-            message: format!("{number} {}", FILLING.repeat(random.usize(0..30))),
+            message: format!("{number} {}", FILLING.repeat(random.usize(0..80))),
             ..Default::default()
         };
         numbers.map(entry).collect()
