@@ -61,13 +61,13 @@ async fn what_a_full_queue_drops_is_counted_and_reported() {
         }
     });
     let (server, mut ingests) = serve();
-    let flushed = tokio::spawn(shipped(entries, server.channel()).flush(LONG));
+    let telemetry = shipped(entries, server.channel());
     let (mut ingest, _) = ingests.greeted(0).await;
     let mut all = Vec::new();
     while all.len() <= max {
         all.extend(ingest.written().await);
     }
-    flushed.await.expect("no panic");
+    soon("the flush", telemetry.flush(LONG)).await;
     assert_eq!(all.len(), max + 1);
     let report = all.iter().find(|entry| entry.message != "again").expect("a report");
     assert_eq!(report.severity(), Severity::Warn);
