@@ -35,10 +35,13 @@ impl InvalidField {
         }
     }
 
-    /// Puts the path of the message that holds the field before it.
+    /// Puts the path of the message that holds the field before it. An empty field is the whole message.
     #[must_use]
     pub fn within(mut self, parent: &str) -> Self {
-        self.field = format!("{parent}.{}", self.field);
+        self.field = match self.field.as_str() {
+            "" => parent.to_owned(),
+            field => format!("{parent}.{field}"),
+        };
         self
     }
 }

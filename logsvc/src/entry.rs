@@ -5,7 +5,8 @@
 
 mod head;
 mod id;
-mod line;
+pub(crate) mod json;
+pub(crate) mod line;
 mod span;
 mod text;
 mod time;
@@ -13,8 +14,10 @@ mod time;
 use std::collections::BTreeMap;
 
 use homeroom::{model::InvalidField, proto::log::v1 as proto};
-use serde::{Deserialize, Serialize};
+use prost::Message;
+use serde::Deserialize;
 
+pub(crate) use self::span::{EVENTS_MAX, SCOPE_BYTES_MAX};
 pub use self::{
     head::{BatchMark, Head, head},
     id::{HexId, SpanId, TraceId},
@@ -35,11 +38,13 @@ pub const ATTRIBUTES_MAX: usize = 128;
 pub const KEY_BYTES_MAX: usize = 256;
 /// A value may be a request or a query, but not a document.
 pub const VALUE_BYTES_MAX: usize = 65_536;
-/// All keys and values of an entry: with its message it stays far below the 4 MiB that stock clients accept.
+/// All keys and values of an entry, of a resource, of a scope.
 pub const ATTRIBUTES_BYTES_MAX: usize = 1024 * 1024;
+/// A whole entry as a message: an answer that has it stays below the 4 MiB that stock clients accept.
+pub const ENTRY_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// How severe an entry is, least first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
     /// A step of an algorithm.
@@ -76,8 +81,20 @@ impl Severity {
 }
 
 impl Severity {
+    /// Its name in a line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "TRACE",
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+            Self::Fatal => "FATAL",
+        }
+    }
+
     /// Reads its name in a line.
-    fn read(name: &[u8]) -> Option<Self> {
+    pub(crate) fn read(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"TRACE" => Self::Trace,
             b"DEBUG" => Self::Debug,
@@ -108,40 +125,40 @@ pub type Attributes = BTreeMap<String, String>;
 
 /// One log record, or one span. The order of the fields is the order of the keys in its line: first what is short, of
 /// known form and looked for most, so that it is found without reading on; what is empty is left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Entry {
     /// Its position in the log; 0 until it is written.
-    #[serde(rename = "seq", skip_serializing)]
+    #[serde(rename = "seq")]
     pub sequence: u64,
     /// When it happened.
     pub time: Time,
     /// How severe it is.
     pub severity: Severity,
     /// The service that wrote it; empty when not known. At most [`NAME_BYTES_MAX`].
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub service: String,
     /// The id of the instance that wrote it; empty when not known. At most [`NAME_BYTES_MAX`].
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub instance: String,
     /// The trace that it belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub trace_id: Option<TraceId>,
     /// The span that it belongs to, or is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub span_id: Option<SpanId>,
     /// What makes it a span; it has both ids then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub span: Option<Box<Span>>,
     /// What happened, of a span its name: 1 to [`MESSAGE_BYTES_MAX`] bytes.
     pub message: String,
     /// What else is known: at most [`ATTRIBUTES_MAX`] pairs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub attributes: Attributes,
     /// What is known of the process that wrote it: as for `attributes`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub resource: Attributes,
     /// The part of the program that wrote it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub scope: Option<Box<Scope>>,
 }
 
@@ -180,7 +197,7 @@ impl Entry {
 }
 
 /// How severe an entry is that does not say so.
-fn severity_of(span: Option<&Span>) -> Severity {
+pub(crate) fn severity_of(span: Option<&Span>) -> Severity {
     match span {
         Some(span) if span.status == SpanStatus::Error => Severity::Error,
         _ => Severity::Info,
@@ -198,9 +215,13 @@ pub fn batch(messages: Vec<proto::Entry>, now: Time) -> Result<Vec<Entry>, Inval
             format!("must be 1 to {ENTRIES_MAX} entries"),
         ));
     }
+    let parse = |message: proto::Entry| match message.encoded_len() {
+        ..=ENTRY_BYTES_MAX => Entry::parse(message, now),
+        _ => Err(line::too_large()),
+    };
     let numbered = messages.into_iter().enumerate();
     numbered
-        .map(|(n, message)| Entry::parse(message, now).map_err(|error| error.within(&format!("entries[{n}]"))))
+        .map(|(n, message)| parse(message).map_err(|error| error.within(&format!("entries[{n}]"))))
         .collect()
 }
 
@@ -208,29 +229,42 @@ pub fn batch(messages: Vec<proto::Entry>, now: Time) -> Result<Vec<Entry>, Inval
 ///
 /// # Errors
 /// Another length.
-pub fn text(field: &str, text: String, min: usize, max: usize) -> Result<String, InvalidField> {
-    if text.len() < min || text.len() > max {
+pub fn text<T: AsRef<str>>(field: &str, text: T, min: usize, max: usize) -> Result<T, InvalidField> {
+    if !(min..=max).contains(&text.as_ref().len()) {
         return Err(InvalidField::new(field, format!("must be {min} to {max} bytes")));
     }
     Ok(text)
 }
 
 fn attributes(field: &str, pairs: Attributes) -> Result<Attributes, InvalidField> {
-    let refused = |allowed: String| Err(InvalidField::new(field, allowed));
     if pairs.len() > ATTRIBUTES_MAX {
-        return refused(format!("must have at most {ATTRIBUTES_MAX} pairs"));
+        let allowed = format!("must have at most {ATTRIBUTES_MAX} pairs");
+        return Err(InvalidField::new(field, allowed));
     }
-    if pairs.keys().any(|key| !(1..=KEY_BYTES_MAX).contains(&key.len())) {
-        return refused(format!("must have keys of 1 to {KEY_BYTES_MAX} bytes"));
+    check_attributes(field, pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
+    Ok(pairs)
+}
+
+/// Checks the sizes of attributes.
+pub(crate) fn check_attributes<'a>(
+    field: &str,
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(), InvalidField> {
+    let refused = |allowed: String| Err(InvalidField::new(field, allowed));
+    let mut size_bytes = 0;
+    for (key, value) in pairs {
+        if !(1..=KEY_BYTES_MAX).contains(&key.len()) {
+            return refused(format!("must have keys of 1 to {KEY_BYTES_MAX} bytes"));
+        }
+        if value.len() > VALUE_BYTES_MAX {
+            return refused(format!("must have values of at most {VALUE_BYTES_MAX} bytes"));
+        }
+        size_bytes += key.len() + value.len();
     }
-    if pairs.values().any(|value| value.len() > VALUE_BYTES_MAX) {
-        return refused(format!("must have values of at most {VALUE_BYTES_MAX} bytes"));
-    }
-    let size_bytes: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
     if size_bytes > ATTRIBUTES_BYTES_MAX {
         return refused(format!("must have at most {ATTRIBUTES_BYTES_MAX} bytes in all"));
     }
-    Ok(pairs)
+    Ok(())
 }
 
 impl From<Entry> for proto::Entry {

@@ -8,7 +8,14 @@ use homeroom::{
 };
 use tokio::net::TcpListener;
 
-use crate::{config::LogConfig, error::Error, grpc::LogApi};
+use crate::{
+    config::LogConfig,
+    error::Error,
+    grpc::{
+        LogApi,
+        otlp::{Export, Logs, Metrics, Traces},
+    },
+};
 
 /// Why Log could not run.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +50,11 @@ pub async fn run(config: LogConfig, listener: TcpListener, shutdown: Shutdown) -
         forward = Some(position);
     }
     log.tell(server.metrics());
-    let server = server.add_service(LogServer::new(log.clone()));
+    let server = server
+        .add_service(LogServer::new(log.clone()))
+        .add_service(Export::<Logs>::new(log.clone()))
+        .add_service(Export::<Traces>::new(log.clone()))
+        .add_service(Export::<Metrics>::new(log.clone()));
     let served = server.run(service, listener, shutdown).await;
     if let Some(position) = forward {
         position.save().await;

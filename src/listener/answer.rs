@@ -10,9 +10,13 @@ use crate::status::Refusal;
 const PATH_CHARS_MAX: usize = 256;
 /// How prost's decoding errors begin. What follows names types and fields of the program.
 const DECODE_ERROR: &str = "failed to decode Protobuf message";
+/// How tonic's errors begin where a message is larger than the limit once decompressed.
+const SIZE_ERROR: &str = "Error decompressing: size limit";
+/// How its errors begin where a message cannot be decompressed.
+const DECOMPRESS_ERROR: &str = "Error decompressing: ";
 
-/// A better status for an answer that tonic has made: for a method that there is not, and for a request that is no
-/// protobuf. `None` for every other answer.
+/// A better status for an answer that tonic has made: for a method that there is not, for a request that is no protobuf
+/// or not compressed as it says, and for one that is too large once decompressed. `None` for every other answer.
 ///
 /// A response's head tells: an answer that is only an error has its status in the headers, and one of ours has details.
 /// An error that a handler makes in exactly tonic's words cannot be told from tonic's.
@@ -24,6 +28,8 @@ pub(super) fn explained(headers: &HeaderMap, path: &str) -> Option<Status> {
     match status.code() {
         Code::Unimplemented if status.message().is_empty() => Some(unknown_method(path)),
         Code::Internal if status.message().starts_with(DECODE_ERROR) => Some(malformed_message()),
+        Code::Internal if status.message().starts_with(DECOMPRESS_ERROR) => Some(malformed_message()),
+        Code::ResourceExhausted if status.message().starts_with(SIZE_ERROR) => Some(message_too_large()),
         _ => None,
     }
 }
@@ -37,6 +43,11 @@ fn unknown_method(path: &str) -> Status {
     )
     .with("path", path)
     .into()
+}
+
+fn message_too_large() -> Status {
+    let message = "the message is larger than the limit once it is decompressed";
+    Refusal::new(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message).into()
 }
 
 fn malformed_message() -> Status {
@@ -74,6 +85,18 @@ mod tests {
         ] {
             assert!(explained(&head(status.clone()), "/a/B").is_none(), "{status}");
         }
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_decompressed_is_told_from_one_that_is_too_large_then() {
+        let reason = |status| crate::status::reason(&explained(&head(status), "/a/B").expect("it is tonic's"));
+        let broken = Status::internal("Error decompressing: invalid gzip header, while sending request");
+        assert_eq!(reason(broken).as_deref(), Some("MALFORMED_MESSAGE"));
+        let large = "Error decompressing: size limit, of 4194304 bytes, exceeded while decompressing message";
+        assert_eq!(
+            reason(Status::resource_exhausted(large)).as_deref(),
+            Some("MESSAGE_TOO_LARGE")
+        );
     }
 
     #[test]

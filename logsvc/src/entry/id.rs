@@ -3,9 +3,11 @@
 use std::str::FromStr;
 
 use homeroom::model::InvalidField;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 
 use super::text::FromText;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// An id of `DIGITS` lower-case hex digits, not all of them zero (W3C Trace Context, section 3.2.2).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +43,19 @@ impl<const DIGITS: usize> HexId<DIGITS> {
         (hex && digits != [b'0'; DIGITS]).then_some(Self(digits))
     }
 
+    /// The id of these bytes; `None` when it is none.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut digits = [b'0'; DIGITS];
+        if bytes.len() * 2 != DIGITS || bytes.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        Some(Self(digits))
+    }
+
     /// The digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("hex digits are text")
@@ -64,12 +79,6 @@ impl<const DIGITS: usize> From<HexId<DIGITS>> for String {
 impl<const DIGITS: usize> std::fmt::Display for HexId<DIGITS> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.as_str().fmt(f)
-    }
-}
-
-impl<const DIGITS: usize> Serialize for HexId<DIGITS> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -1,11 +1,14 @@
 //! An entry as one line of JSON, which no message can break, forge or make a terminal obey.
 
-use std::io::{self, Write};
+use std::io;
 
-use serde::Serialize;
-use serde_json::ser::Formatter;
+use homeroom::{model::InvalidField, proto::log::v1 as proto};
+use prost::Message;
 
-use super::{BatchMark, Entry};
+use super::{
+    BatchMark, ENTRY_BYTES_MAX, Entry, Scope, Severity, Span, SpanId, Time, TraceId,
+    json::{self, Object},
+};
 
 /// What each line starts with: the number comes first, so that it can be put there last.
 pub(super) const HEAD: &[u8] = b"{\"seq\":";
@@ -13,27 +16,100 @@ pub(super) const HEAD: &[u8] = b"{\"seq\":";
 pub(super) const BATCH: &[u8] = b",\"batch\":{\"writer\":\"";
 
 /// Appends the line of an entry to `out`, its line break included, still without a number.
-///
-/// # Panics
-/// Never: an entry holds only what JSON can, and `out` takes everything.
 pub fn encode(entry: &Entry, out: &mut Vec<u8>) {
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Harmless);
-    entry
-        .serialize(&mut serializer)
-        .expect("an entry can be written as JSON");
+    let parts = Parts {
+        time: entry.time,
+        severity: entry.severity,
+        trace_id: entry.trace_id.as_ref(),
+        span_id: entry.span_id.as_ref(),
+        span: entry.span.as_deref(),
+        message: &entry.message,
+    };
+    let names = |line: &mut Object<'_>| names(line, &entry.service, &entry.instance);
+    let rest = |line: &mut Object<'_>| surroundings(line, &entry.resource, entry.scope.as_deref());
+    write(&parts, names, &entry.attributes, rest, out);
+}
+
+/// What an entry has of its own: not that of all entries of a process.
+pub(crate) struct Parts<'a> {
+    pub(crate) time: Time,
+    pub(crate) severity: Severity,
+    pub(crate) trace_id: Option<&'a TraceId>,
+    pub(crate) span_id: Option<&'a SpanId>,
+    pub(crate) span: Option<&'a Span>,
+    pub(crate) message: &'a str,
+}
+
+/// Appends a line whose [`names`] and [`surroundings`] somebody else writes, or has written.
+pub(crate) fn write<K: AsRef<str>, V: AsRef<str>>(
+    parts: &Parts<'_>,
+    names: impl FnOnce(&mut Object<'_>),
+    attributes: impl IntoIterator<Item = (K, V)>,
+    surroundings: impl FnOnce(&mut Object<'_>),
+    out: &mut Vec<u8>,
+) {
+    let mut line = Object::new(out);
+    line.time("time", parts.time);
+    line.word("severity", parts.severity.as_str());
+    names(&mut line);
+    line.id("trace_id", parts.trace_id);
+    line.id("span_id", parts.span_id);
+    if let Some(span) = parts.span {
+        line.object("span", |object| span.write(object));
+    }
+    line.text("message", parts.message);
+    line.pairs("attributes", attributes);
+    surroundings(&mut line);
+    line.end();
     out.push(b'\n');
 }
 
 /// A text as it stands in a line, without its quotes: each character for itself, and always in the same way.
-///
-/// # Panics
-/// Never: any text can be written as JSON.
 pub fn escaped(text: &str) -> Vec<u8> {
     let mut quoted = Vec::with_capacity(text.len() + 2);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut quoted, Harmless);
-    text.serialize(&mut serializer)
-        .expect("any text can be written as JSON");
+    json::text(text, &mut quoted);
     quoted[1..quoted.len() - 1].to_vec()
+}
+
+/// Whose line it is.
+pub(crate) fn names(line: &mut Object<'_>, service: &str, instance: &str) {
+    line.optional("service", service);
+    line.optional("instance", instance);
+}
+
+/// What is known of the process, and of the part of the program.
+pub(crate) fn surroundings<K: AsRef<str>, V: AsRef<str>>(
+    line: &mut Object<'_>,
+    resource: impl IntoIterator<Item = (K, V)>,
+    scope: Option<&Scope>,
+) {
+    line.pairs("resource", resource);
+    if let Some(scope) = scope {
+        line.object("scope", |object| scope.write(object));
+    }
+}
+
+/// Checks that an entry is not too large as a message, by its line. A line is hardly smaller than its message, and few
+/// are large enough for a look at that.
+///
+/// # Errors
+/// When it is; the whole entry is the field.
+pub(crate) fn check_size(line: &[u8]) -> Result<(), InvalidField> {
+    if line.len() <= ENTRY_BYTES_MAX / 2 {
+        return Ok(());
+    }
+    let mut numbered = Vec::with_capacity(line.len());
+    number(0, None, line, &mut numbered);
+    let size_bytes = parse(&numbered).map(|entry| proto::Entry::from(entry).encoded_len());
+    match size_bytes.expect("it is the line of an entry") {
+        ..=ENTRY_BYTES_MAX => Ok(()),
+        _ => Err(too_large()),
+    }
+}
+
+/// The refusal of an entry above [`ENTRY_BYTES_MAX`].
+pub(super) fn too_large() -> InvalidField {
+    InvalidField::new("", format!("must be at most {ENTRY_BYTES_MAX} bytes in all"))
 }
 
 /// Appends a line of [`encode`] to `out`, numbered, and marked when it is the first of a batch of a writer.
@@ -80,31 +156,4 @@ pub fn sequence(line: &[u8]) -> Option<u64> {
     let rest = line.strip_prefix(HEAD)?;
     let digits = &rest[..rest.iter().position(|b| *b == b',')?];
     std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// Escapes, besides what JSON must, everything that moves a cursor, breaks a line somewhere, or reorders text.
-struct Harmless;
-
-/// What JSON lets stand, but a terminal, an editor or a reader's eye takes as an instruction.
-fn is_harmful(char: char) -> bool {
-    matches!(char,
-        '\u{7f}'..='\u{9f}' // DEL and C1: CSI is one character there.
-        | '\u{2028}' | '\u{2029}' // Line breaks to editors and JavaScript.
-        | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' // Bidi controls.
-        | '\u{feff}') // The byte order mark.
-}
-
-impl Formatter for Harmless {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(is_harmful) {
-            let mut tail = rest[at..].chars();
-            writer.write_all(&rest.as_bytes()[..at])?;
-            if let Some(char) = tail.next() {
-                write!(writer, "\\u{:04x}", u32::from(char))?;
-            }
-            rest = tail.as_str();
-        }
-        writer.write_all(rest.as_bytes())
-    }
 }

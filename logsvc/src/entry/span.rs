@@ -1,48 +1,46 @@
 //! What a span is besides an entry, and which part of a program writes entries (OpenTelemetry's span and scope).
 
-use std::collections::BTreeMap;
-
 use homeroom::{model::InvalidField, proto::log::v1 as proto};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{Attributes, SpanId, Time, TraceId, VALUE_BYTES_MAX, attributes, text};
+use super::{Attributes, SpanId, Time, TraceId, VALUE_BYTES_MAX, attributes, json::Object, text};
 
 /// How many events, and how many links, a span has at most: the limit of OpenTelemetry.
-const EVENTS_MAX: usize = 128;
+pub(crate) const EVENTS_MAX: usize = 128;
 /// A name and a version are words.
-const SCOPE_BYTES_MAX: usize = 256;
+pub(crate) const SCOPE_BYTES_MAX: usize = 256;
 /// What W3C Trace Context asks everybody to pass on.
 const TRACE_STATE_BYTES_MAX: usize = 512;
 
 /// What makes an entry a span.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Span {
     /// The span that caused it; none is the root of its trace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub parent_span_id: Option<SpanId>,
     /// Which side of a call it is.
     pub kind: SpanKind,
     /// When it ended: not before the entry's time.
     pub end_time: Time,
     /// How it ended.
-    #[serde(default, skip_serializing_if = "SpanStatus::is_unset")]
+    #[serde(default)]
     pub status: SpanStatus,
     /// What went wrong: at most [`VALUE_BYTES_MAX`].
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub status_message: String,
     /// What happened during it: at most 128.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub events: Vec<SpanEvent>,
     /// Spans of other traces that it has to do with: at most 128.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub links: Vec<SpanLink>,
     /// The W3C trace state: at most 512 bytes.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub trace_state: String,
 }
 
 /// Which side of a call a span is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum SpanKind {
     /// Work within a process.
@@ -57,8 +55,21 @@ pub enum SpanKind {
     Consumer,
 }
 
+impl SpanKind {
+    /// Its name in a line.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Internal => "INTERNAL",
+            Self::Server => "SERVER",
+            Self::Client => "CLIENT",
+            Self::Producer => "PRODUCER",
+            Self::Consumer => "CONSUMER",
+        }
+    }
+}
+
 /// How a span ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum SpanStatus {
     /// Not told.
@@ -71,46 +82,51 @@ pub enum SpanStatus {
 }
 
 impl SpanStatus {
-    fn is_unset(&self) -> bool {
-        *self == Self::Unset
+    /// Its name in a line; `None` when it is left out there.
+    fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Unset => None,
+            Self::Ok => Some("OK"),
+            Self::Error => Some("ERROR"),
+        }
     }
 }
 
 /// Something that happened during a span.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct SpanEvent {
     /// When.
     pub time: Time,
     /// What: at most [`VALUE_BYTES_MAX`].
     pub name: String,
     /// What else is known.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub attributes: Attributes,
 }
 
 /// A span that another one has to do with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct SpanLink {
     /// Its trace.
     pub trace_id: TraceId,
     /// Its id.
     pub span_id: SpanId,
     /// What else is known.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub attributes: Attributes,
 }
 
 /// A part of a program that writes entries.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Scope {
     /// Its name: at most 256 bytes.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub name: String,
     /// Its version: at most 256 bytes.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub version: String,
     /// What else is known of it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub attributes: Attributes,
 }
 
@@ -119,7 +135,7 @@ impl Span {
     ///
     /// # Errors
     /// The first field that is not valid.
-    pub(super) fn parse(message: proto::Span, start: Time) -> Result<Self, InvalidField> {
+    pub(crate) fn parse(message: proto::Span, start: Time) -> Result<Self, InvalidField> {
         let end_time = message.end_time.map_or(Ok(start), |end| Time::parse("end_time", end))?;
         if end_time < start {
             return Err(InvalidField::new("end_time", "must not be before `time`"));
@@ -135,6 +151,30 @@ impl Span {
             links: limited("links", message.links, SpanLink::parse)?,
             trace_state: text("trace_state", message.trace_state, 0, TRACE_STATE_BYTES_MAX)?,
         })
+    }
+}
+
+impl Span {
+    /// Writes it into a line.
+    pub(super) fn write(&self, object: &mut Object<'_>) {
+        object.id("parent_span_id", self.parent_span_id.as_ref());
+        object.word("kind", self.kind.as_str());
+        object.time("end_time", self.end_time);
+        if let Some(status) = self.status.as_str() {
+            object.word("status", status);
+        }
+        object.optional("status_message", &self.status_message);
+        object.objects("events", &self.events, |event, object| {
+            object.time("time", event.time);
+            object.text("name", &event.name);
+            object.pairs("attributes", &event.attributes);
+        });
+        object.objects("links", &self.links, |link, object| {
+            object.id("trace_id", Some(&link.trace_id));
+            object.id("span_id", Some(&link.span_id));
+            object.pairs("attributes", &link.attributes);
+        });
+        object.optional("trace_state", &self.trace_state);
     }
 }
 
@@ -194,6 +234,13 @@ impl SpanLink {
 }
 
 impl Scope {
+    /// Writes it into a line.
+    pub(super) fn write(&self, object: &mut Object<'_>) {
+        object.optional("name", &self.name);
+        object.optional("version", &self.version);
+        object.pairs("attributes", &self.attributes);
+    }
+
     pub(super) fn parse(message: proto::Scope) -> Result<Self, InvalidField> {
         Ok(Self {
             name: text("name", message.name, 0, SCOPE_BYTES_MAX)?,

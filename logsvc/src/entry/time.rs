@@ -9,7 +9,7 @@ use std::{
 
 use homeroom::model::InvalidField;
 use prost_types::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 
 use super::text::FromText;
 
@@ -55,6 +55,14 @@ impl Time {
         seconds.map_or(Duration::ZERO, |seconds| {
             (seconds + nanos(self)).saturating_sub(nanos(earlier))
         })
+    }
+
+    /// The time so many nanoseconds after 1970-01-01T00:00:00Z: a year before 2555.
+    pub(crate) fn from_nanos(nanos: u64) -> Self {
+        Self {
+            seconds: (nanos / 1_000_000_000).cast_signed(),
+            nanos: i32::try_from(nanos % 1_000_000_000).expect("less than a second"),
+        }
     }
 
     /// Reads what [`Time::write`] has written; `None` for everything else.
@@ -191,12 +199,6 @@ impl std::fmt::Display for Time {
         let mut text = Vec::with_capacity(TEXT_BYTES_MAX);
         self.write(&mut text);
         f.write_str(std::str::from_utf8(&text).expect("digits and signs"))
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

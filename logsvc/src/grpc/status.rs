@@ -81,7 +81,11 @@ mod tests {
         );
         assert_eq!(empty.version, env!("CARGO_PKG_VERSION"));
         write(&log, vec![entry("a"), entry("b")]).await.expect("written");
-        let answer = log.get_status(Request::default()).await.expect("a status").into_inner();
+        let answer = log
+            .get_status(Request::new(proto::GetStatusRequest {}))
+            .await
+            .expect("a status")
+            .into_inner();
         assert_eq!((answer.first_sequence, answer.last_sequence), (1, 2));
         assert_eq!(answer.store.expect("a store").state(), proto::StoreState::Ok);
         let retention = answer.retention.expect("a retention");

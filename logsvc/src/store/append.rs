@@ -13,7 +13,7 @@ use super::{
     writers::WriterId,
 };
 use crate::{
-    entry::{BatchMark, Entry, encode, number},
+    entry::{BatchMark, Entry, Head, encode, number},
     error::Error,
 };
 
@@ -55,6 +55,32 @@ impl Batch {
             batch.note(batch.text.len() - start, entry.into());
         }
         batch
+    }
+
+    /// Adds a line that `write` appends, and whose `head` says what it will, but for its number.
+    ///
+    /// # Errors
+    /// That of `write`: nothing is added.
+    pub fn push<E>(&mut self, head: &Head<'_>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let start = self.text.len();
+        write(&mut self.text).inspect_err(|_| self.text.truncate(start))?;
+        self.note(self.text.len() - start, head.into());
+        Ok(())
+    }
+
+    /// The lines, still without their numbers.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// How many entries it has.
+    pub fn len(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
     }
 
     /// Makes it the batch of this number of a writer: it is written unless that one or a later one of the writer was.

@@ -1,0 +1,163 @@
+//! OTLP's requests as lines: what OpenTelemetry SDKs and collectors send. Pure. Must never import `grpc`.
+//!
+//! The requests are read in place, off the wire: most of what a line is made of is in them as it is, and the generated
+//! types would take several times the memory of a request whose records are small or empty.
+//!
+//! A record that is not valid costs itself alone. What an entry has no field for becomes an attribute with a name of
+//! OpenTelemetry's `otel.` namespace.
+
+mod metrics;
+mod origin;
+mod pairs;
+mod record;
+mod span;
+mod value;
+mod wire;
+
+use homeroom::model::InvalidField;
+
+pub use self::metrics::data_points;
+use self::{
+    origin::{Origin, Resource},
+    pairs::Pairs,
+    value::Unfit,
+    wire::{Malformed, repeated},
+};
+use crate::{
+    entry::{self, ENTRIES_MAX, Head, Time, line::Parts},
+    store::Batch,
+};
+
+/// What a request becomes.
+#[derive(Debug, Default)]
+pub struct Converted {
+    /// The entries, in batches of at most [`ENTRIES_MAX`].
+    pub batches: Vec<Batch>,
+    /// How many records were refused.
+    pub rejected: u64,
+    /// Why the first of them was.
+    pub first_error: Option<InvalidField>,
+}
+
+/// Reads an `ExportLogsServiceRequest`, received at `now`.
+///
+/// # Errors
+/// When it is none. Records that are not valid are counted in what is returned.
+pub fn logs(request: &[u8], now: Time) -> Result<Converted, InvalidField> {
+    convert(
+        request,
+        now,
+        ["resource_logs", "scope_logs", "log_records"],
+        record::add,
+    )
+}
+
+/// Reads an `ExportTraceServiceRequest`, received at `now`.
+///
+/// # Errors
+/// When it is none. Spans that are not valid are counted in what is returned.
+pub fn spans(request: &[u8], now: Time) -> Result<Converted, InvalidField> {
+    convert(request, now, ["resource_spans", "scope_spans", "spans"], span::add)
+}
+
+/// Goes through a request: logs and spans are in the same places.
+fn convert<'a>(
+    request: &'a [u8],
+    now: Time,
+    names: [&str; 3],
+    add: impl Fn(&'a [u8], &mut Target<'a, '_>) -> Result<(), InvalidField>,
+) -> Result<Converted, InvalidField> {
+    let malformed = |error: Malformed| Unfit::from(error).at(names[0]);
+    let (mut converted, mut pairs) = (Converted::default(), Pairs::default());
+    for (r, group) in repeated(request, 1).enumerate() {
+        let group = group.map_err(malformed)?;
+        let resource = last(group).map_err(malformed).map(Resource::read)?;
+        for (s, group) in repeated(group, 2).enumerate() {
+            let group = group.map_err(malformed)?;
+            let scope = last(group).map_err(malformed)?;
+            let origin = match &resource {
+                Ok(resource) => Origin::new(resource, scope),
+                Err(error) => Err(error.clone()),
+            };
+            for (n, record) in repeated(group, 2).enumerate() {
+                let record = record.map_err(malformed)?;
+                let added = origin.as_ref().map_err(Clone::clone).and_then(|origin| {
+                    let (pairs, batches) = (&mut pairs, &mut converted.batches);
+                    add(
+                        record,
+                        &mut Target {
+                            now,
+                            origin,
+                            pairs,
+                            batches,
+                        },
+                    )
+                });
+                if let Err(error) = added {
+                    let path = || format!("{}[{r}].{}[{s}].{}[{n}]", names[0], names[1], names[2]);
+                    converted.reject(|| error.within(&path()));
+                }
+            }
+        }
+    }
+    Ok(converted)
+}
+
+/// The resource or scope of a group: the last field 1.
+fn last(group: &[u8]) -> Result<&[u8], Malformed> {
+    repeated(group, 1).last().unwrap_or(Ok(&[]))
+}
+
+impl Converted {
+    fn reject(&mut self, error: impl FnOnce() -> InvalidField) {
+        self.rejected += 1;
+        self.first_error.get_or_insert_with(error);
+    }
+}
+
+/// Where a record goes.
+struct Target<'a, 't> {
+    now: Time,
+    origin: &'t Origin<'t>,
+    /// The attributes of the record.
+    pairs: &'t mut Pairs<'a>,
+    batches: &'t mut Vec<Batch>,
+}
+
+impl Target<'_, '_> {
+    /// Adds the line of a record that has been read, with its attributes.
+    ///
+    /// # Errors
+    /// When these, or the whole line, are beyond the limits.
+    fn push(&mut self, parts: &Parts<'_>) -> Result<(), InvalidField> {
+        self.pairs.settle("attributes")?;
+        let head = Head {
+            sequence: 0,
+            batch: None,
+            time: parts.time,
+            severity: parts.severity,
+            service: self.origin.service.into(),
+            instance: self.origin.instance.into(),
+            trace_id: parts.trace_id.cloned(),
+            is_span: parts.span.is_some(),
+        };
+        if self.batches.last().is_none_or(|batch| batch.len() == ENTRIES_MAX) {
+            self.batches.push(Batch::default());
+        }
+        let batch = self.batches.last_mut().expect("there is a batch now");
+        batch.push(&head, |out| {
+            let start = out.len();
+            entry::line::write(
+                parts,
+                |line| line.append(&self.origin.names),
+                self.pairs.iter(),
+                |line| line.append(&self.origin.surroundings),
+                out,
+            );
+            entry::line::check_size(&out[start..])
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,153 @@
+//! OTLP's values as text.
+
+use std::borrow::Cow;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use homeroom::model::InvalidField;
+
+use super::wire::{Fields, Malformed, Value};
+use crate::entry::json;
+
+/// How deep a value may be nested. Logging libraries write a few levels; each takes room on the stack.
+const DEPTH_MAX: usize = 64;
+
+/// Why a value cannot be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    Malformed,
+    NotUtf8,
+    TooDeep,
+}
+
+impl From<Malformed> for Unfit {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+impl Unfit {
+    pub(super) fn at(self, field: &str) -> InvalidField {
+        let allowed = match self {
+            Self::Malformed => "must be as OTLP defines it".to_owned(),
+            Self::NotUtf8 => "must be UTF-8".to_owned(),
+            Self::TooDeep => format!("must be nested at most {DEPTH_MAX} deep"),
+        };
+        InvalidField::new(field, allowed)
+    }
+}
+
+/// A text of the wire.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Unfit> {
+    std::str::from_utf8(bytes).map_err(|_| Unfit::NotUtf8)
+}
+
+/// A value.
+enum Any<'a> {
+    None,
+    Text(&'a str),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    List(&'a [u8]),
+    Map(&'a [u8]),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Any<'a> {
+    fn read(message: &'a [u8]) -> Result<Self, Unfit> {
+        let mut any = Self::None;
+        for field in Fields::of(message) {
+            any = match field? {
+                (1, Value::Bytes(text)) => Self::Text(utf8(text)?),
+                (2, Value::Varint(bool)) => Self::Bool(bool != 0),
+                (3, Value::Varint(int)) => Self::Int(int.cast_signed()),
+                (4, Value::Fixed64(bits)) => Self::Double(f64::from_bits(bits)),
+                (5, Value::Bytes(list)) => Self::List(list),
+                (6, Value::Bytes(map)) => Self::Map(map),
+                (7, Value::Bytes(bytes)) => Self::Bytes(bytes),
+                (1..=7, _) => return Err(Unfit::Malformed),
+                _ => any,
+            };
+        }
+        Ok(any)
+    }
+}
+
+/// Reads an `AnyValue` as text: what is no text as JSON, bytes as base64, no value as the empty text.
+pub(super) fn text(message: &[u8]) -> Result<Cow<'_, str>, Unfit> {
+    Ok(match Any::read(message)? {
+        Any::None => Cow::default(),
+        Any::Text(text) => text.into(),
+        Any::Bool(bool) => bool.to_string().into(),
+        Any::Int(int) => int.to_string().into(),
+        Any::Double(double) => double_text(double).into(),
+        Any::Bytes(bytes) => BASE64_STANDARD.encode(bytes).into(),
+        any @ (Any::List(_) | Any::Map(_)) => {
+            let mut out = Vec::new();
+            write(any, &mut out, DEPTH_MAX)?;
+            String::from_utf8(out).expect("JSON is text").into()
+        }
+    })
+}
+
+/// As JSON has it, and protobuf's JSON where JSON has nothing.
+fn double_text(double: f64) -> String {
+    match serde_json::Number::from_f64(double) {
+        Some(number) => number.to_string(),
+        None if double.is_nan() => "NaN".to_owned(),
+        None if double > 0.0 => "Infinity".to_owned(),
+        None => "-Infinity".to_owned(),
+    }
+}
+
+/// Appends a value as JSON.
+fn write(any: Any<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), Unfit> {
+    match any {
+        Any::None => out.extend_from_slice(b"null"),
+        Any::Text(text) => json::text(text, out),
+        Any::Bool(bool) => out.extend_from_slice(bool.to_string().as_bytes()),
+        Any::Int(int) => out.extend_from_slice(int.to_string().as_bytes()),
+        Any::Double(double) if double.is_finite() => out.extend_from_slice(double_text(double).as_bytes()),
+        Any::Double(double) => json::text(&double_text(double), out),
+        Any::Bytes(bytes) => json::text(&BASE64_STANDARD.encode(bytes), out),
+        Any::List(list) => write_all(list, (b'[', b']'), out, depth)?,
+        Any::Map(map) => write_all(map, (b'{', b'}'), out, depth)?,
+    }
+    Ok(())
+}
+
+/// Appends the values of a list, or the pairs of a map.
+fn write_all(message: &[u8], (open, close): (u8, u8), out: &mut Vec<u8>, depth: usize) -> Result<(), Unfit> {
+    let depth = depth.checked_sub(1).ok_or(Unfit::TooDeep)?;
+    out.push(open);
+    for (n, item) in super::wire::repeated(message, 1).enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        let value = if open == b'{' {
+            let (key, value) = pair(item?)?;
+            json::text(key, out);
+            out.push(b':');
+            value
+        } else {
+            item?
+        };
+        write(Any::read(value)?, out, depth)?;
+    }
+    out.push(close);
+    Ok(())
+}
+
+/// Reads a `KeyValue`: its key, and its value as a message.
+pub(super) fn pair(message: &[u8]) -> Result<(&str, &[u8]), Unfit> {
+    let (mut key, mut value) = ("", &[][..]);
+    for field in Fields::of(message) {
+        match field? {
+            (1, Value::Bytes(bytes)) => key = utf8(bytes)?,
+            (2, Value::Bytes(bytes)) => value = bytes,
+            (1 | 2, _) => return Err(Unfit::Malformed),
+            _ => {}
+        }
+    }
+    Ok((key, value))
+}
