@@ -101,4 +101,4 @@ pub struct Missed {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

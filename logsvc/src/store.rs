@@ -10,12 +10,17 @@ mod append;
 mod commit;
 mod committer;
 mod disk;
+mod frames;
 mod index;
+mod keeper;
 mod lines;
 mod open;
 mod plain;
+mod retention;
 mod scan;
+mod sealed;
 mod segments;
+mod sidecar;
 mod summary;
 mod wanted;
 mod writers;
@@ -35,6 +40,8 @@ use self::{
     commit::OnCommit,
     committer::Committer,
     disk::{Directory, Files},
+    keeper::{Deletion, Keeper},
+    sealed::Caches,
     segments::Segments,
     writers::Writers,
     writing::Writing,
@@ -42,6 +49,7 @@ use self::{
 pub use self::{
     append::{Batch, Durability, Fate, Written},
     commit::Commit,
+    keeper::Usage,
     lines::{entries, lines},
     segments::Block,
     wanted::{Kind, Wanted},
@@ -66,6 +74,9 @@ pub struct Store {
     room: Arc<Semaphore>,
     /// Guards the committer, which is gone once closed.
     committer: Mutex<Option<(mpsc::Sender<Append>, JoinHandle<()>)>>,
+    /// Guards what seals and deletes segments, which is gone once closed.
+    keeper: Mutex<Option<Keeper>>,
+    deletion: Arc<Deletion>,
     on_commit: OnCommit,
     /// Has the directory for as long as it is open.
     _files: Arc<dyn Files>,
@@ -89,10 +100,13 @@ impl Store {
             path: files.path("."),
             source,
         };
-        let opened = open::open(&*files).map_err(failed)?;
+        let caches = Arc::new(Caches::default());
+        let opened = open::open(&files, &caches).map_err(failed)?;
         let segments = Arc::new(Segments::new(opened.segments));
         let writers = Arc::new(Mutex::new(opened.writers));
         let writing = Writing::new(files.clone(), segments.clone(), settings);
+        let deletion = Arc::new(Deletion::new(files.clone(), segments.clone(), settings.clone()));
+        let keeper = Keeper::start(files.clone(), segments.clone(), caches, deletion.clone()).map_err(failed)?;
         let (visible_now, visible) = watch::channel(segments.last());
         let on_commit = OnCommit::default();
         let committer = Committer::new(writing, writers.clone(), visible_now, on_commit.clone());
@@ -107,6 +121,8 @@ impl Store {
             visible,
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
             committer: Mutex::new(Some((queue, thread))),
+            keeper: Mutex::new(Some(keeper)),
+            deletion,
             on_commit,
             _files: files,
         })
@@ -193,8 +209,13 @@ impl Store {
     ///
     /// # Errors
     /// What the disk says.
-    pub fn read(&self, block: &Block) -> io::Result<Vec<u8>> {
+    pub fn read(&self, block: &Block) -> io::Result<Arc<Vec<u8>>> {
         block.read()
+    }
+
+    /// What there is, and what was deleted. Blocks.
+    pub fn usage(&self) -> Usage {
+        self.deletion.usage()
     }
 
     /// Takes no more batches, writes and syncs those queued, and ends the committer. Blocks.
@@ -206,6 +227,7 @@ impl Store {
                 tracing::error!("the committer of the log panicked");
             }
         }
+        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -213,6 +235,11 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// What is read is not what was written.
+fn damaged(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 #[cfg(test)]

@@ -260,3 +260,182 @@ async fn a_tail_sends_what_comes_and_ends_with_the_drain() {
         (Code::Unavailable, Some("DRAINING"))
     );
 }
+
+/// A span of a trace: its id, that of its parent, and when it started.
+fn span(trace: &str, id: &str, parent: &str, seconds: i64) -> proto::Entry {
+    proto::Entry {
+        span_id: id.repeat(16),
+        span: Some(proto::Span {
+            parent_span_id: parent.repeat(16),
+            end_time: Some(prost_types::Timestamp {
+                seconds: seconds + 5,
+                nanos: 0,
+            }),
+            ..Default::default()
+        }),
+        ..traced(trace, seconds, &format!("span {id}"))
+    }
+}
+
+async fn traces(api: &LogApi, request: proto::ListTracesRequest) -> Result<proto::ListTracesResponse, Status> {
+    Ok(api.list_traces(Request::new(request)).await?.into_inner())
+}
+
+#[tokio::test]
+async fn a_trace_has_its_spans_as_a_tree_and_tells_what_is_missing() {
+    let (_directory, api) = api().await;
+    let record = proto::Entry {
+        span_id: "9".repeat(16),
+        ..traced("a", 2, "m")
+    };
+    let entries = vec![
+        span("a", "3", "2", 3),
+        span("a", "2", "1", 2),
+        record,
+        span("b", "4", "", 1),
+    ];
+    write(&api, entries).await.expect("written");
+    let found = trace(&api, "a").await.expect("found");
+    let name = |span: &proto::TraceSpan| span.entry.as_ref().map(|entry| entry.message.clone());
+    let spans: Vec<_> = found
+        .spans
+        .iter()
+        .map(|span| (name(span), span.depth, span.is_orphan))
+        .collect();
+    let expected = [
+        (Some("span 2".to_owned()), 0, true),
+        (Some("span 3".to_owned()), 1, false),
+    ];
+    assert_eq!(spans, expected);
+    assert_eq!(messages(&found.entries), ["m"]);
+    assert_eq!(found.missing_span_ids, ["1".repeat(16), "9".repeat(16)]);
+    let malformed = proto::GetTraceRequest {
+        trace_id: "A".repeat(32),
+    };
+    assert_eq!(invalid(api.get_trace(Request::new(malformed)).await), "trace_id");
+}
+
+#[tokio::test]
+async fn traces_are_listed_with_what_there_is_to_say_of_them() {
+    let (_directory, api) = api().await;
+    let service = |service: &str, entry| proto::Entry {
+        service: service.to_owned(),
+        ..entry
+    };
+    let mut failed = span("a", "2", "1", 7);
+    failed.span.as_mut().expect("it is one").status = proto::SpanStatus::Error.into();
+    let entries = vec![
+        service("front", span("a", "1", "", 1)),
+        service("front", span("b", "1", "", 1)),
+        service("back", failed),
+        traced("c", 1, "no span"),
+    ];
+    write(&api, entries).await.expect("written");
+    let request = proto::ListTracesRequest {
+        page_size: 1,
+        ..Default::default()
+    };
+    let first = traces(&api, request.clone()).await.expect("listed");
+    let expected = proto::Trace {
+        trace_id: "a".repeat(32),
+        service: "front".to_owned(),
+        name: "span 1".to_owned(),
+        start_time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+        duration: Some(prost_types::Duration { seconds: 11, nanos: 0 }),
+        spans: 2,
+        errors: 1,
+        services: vec!["back".to_owned(), "front".to_owned()],
+    };
+    assert_eq!(first.traces, [expected]);
+    let next = |page_token| proto::ListTracesRequest {
+        page_token,
+        ..request.clone()
+    };
+    let second = traces(&api, next(first.next_page_token.clone())).await.expect("listed");
+    let ids: Vec<_> = second.traces.iter().map(|trace| trace.trace_id.clone()).collect();
+    assert_eq!((ids, second.next_page_token.as_str()), (vec!["b".repeat(32)], ""));
+    let other = proto::ListTracesRequest {
+        errors_only: true,
+        ..next(first.next_page_token)
+    };
+    assert_eq!(invalid(traces(&api, other).await), "page_token");
+}
+
+#[tokio::test]
+async fn what_is_not_valid_of_a_list_of_traces_is_named() {
+    let (_directory, api) = api().await;
+    let request = proto::ListTracesRequest::default;
+    let rows = [
+        (
+            proto::ListTracesRequest {
+                services: vec![String::new(); 101],
+                ..request()
+            },
+            "services",
+        ),
+        (
+            proto::ListTracesRequest {
+                min_duration: Some(prost_types::Duration { seconds: -1, nanos: 0 }),
+                ..request()
+            },
+            "min_duration",
+        ),
+        (
+            proto::ListTracesRequest {
+                page_size: -1,
+                ..request()
+            },
+            "page_size",
+        ),
+        (
+            proto::ListTracesRequest {
+                page_token: "x".to_owned(),
+                ..request()
+            },
+            "page_token",
+        ),
+    ];
+    for (request, field) in rows {
+        assert_eq!(invalid(traces(&api, request).await), field);
+    }
+}
+
+#[tokio::test]
+async fn a_filter_that_is_not_valid_is_named_in_a_query_and_in_a_tail() {
+    let (_directory, api) = api().await;
+    let filter = Some(proto::Filter {
+        regex: "(".to_owned(),
+        ..Default::default()
+    });
+    let request = proto::QueryRequest {
+        filter: filter.clone(),
+        ..Default::default()
+    };
+    assert_eq!(invalid(query(&api, request).await), "filter.regex");
+    let request = proto::TailRequest {
+        filter,
+        ..Default::default()
+    };
+    let refused = api.tail(Request::new(request)).await.map(|_| ());
+    assert_eq!(invalid(refused), "filter.regex");
+}
+
+#[tokio::test]
+async fn a_tail_that_is_too_far_behind_is_told_what_it_can_ask_for() {
+    let (_directory, api) = api().await;
+    write(&api, vec![entry("a"); 5]).await.expect("written");
+    let request = proto::TailRequest {
+        after_sequence: Some(2),
+        lag_max: 2,
+        ..Default::default()
+    };
+    let mut tail = api.tail(Request::new(request)).await.expect("a stream").into_inner();
+    assert_eq!(tail.next().await.expect("a part").expect("no error").sequence, 2);
+    let part = tail.next().await.expect("a part").expect("no error");
+    let dropped = proto::Dropped {
+        count: 3,
+        first_sequence: 3,
+        last_sequence: 5,
+    };
+    assert_eq!((part.dropped, part.sequence, part.entries.len()), (Some(dropped), 5, 0));
+}

@@ -1,11 +1,18 @@
+pub(crate) mod world;
+
 use std::sync::Arc;
 
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 
-use super::{filter::SERVICES_MAX, scan::STEP_BLOCKS, *};
+use self::world::{append, delete_oldest, is_meant, parsed, small_segments};
+use super::{
+    filter::{ATTRIBUTES_MAX, SERVICES_MAX},
+    scan::STEP_BLOCKS,
+    *,
+};
 use crate::{
     config::StoreSettings,
-    entry::{self, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Time, tests::entry},
+    entry::{self, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Time, VALUE_BYTES_MAX, encode, number, tests::entry},
     store::{Batch, Durability, Fate, Store},
 };
 
@@ -42,13 +49,17 @@ async fn store(entries: &[Entry]) -> (tempfile::TempDir, Arc<Store>) {
     (directory, Arc::new(store))
 }
 
+async fn page(store: &Arc<Store>, filter: &Arc<Filter>, order: Order, limit: Limit, after: Option<u64>) -> Found {
+    let visible = *store.visible().borrow();
+    let scan = Scan::new(filter.clone(), order, limit, after, visible);
+    scan.finish(store).await.expect("readable")
+}
+
 /// All pages, joined.
 async fn pages(store: &Arc<Store>, filter: &Arc<Filter>, order: Order, limit: Limit) -> Vec<u64> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let visible = *store.visible().borrow();
-        let scan = Scan::new(filter.clone(), order, limit, after, visible);
-        let found = scan.finish(store).await.expect("readable");
+        let found = page(store, filter, order, limit, after).await;
         assert!(found.entries.len() <= limit.entries);
         assert!(
             !found.entries.is_empty() || !found.more,
@@ -308,6 +319,35 @@ fn what_is_not_valid_is_named() {
             },
             "trace_id",
         ),
+        (
+            proto::Filter {
+                regex: "(".to_owned(),
+                ..filter()
+            },
+            "regex",
+        ),
+        (proto::Filter { kind: 4, ..filter() }, "kind"),
+        (
+            proto::Filter {
+                attributes: (0..=ATTRIBUTES_MAX).map(|n| (n.to_string(), String::new())).collect(),
+                ..filter()
+            },
+            "attributes",
+        ),
+        (
+            proto::Filter {
+                attributes: [(String::new(), String::new())].into(),
+                ..filter()
+            },
+            "attributes",
+        ),
+        (
+            proto::Filter {
+                attributes: [("x".to_owned(), "x".repeat(VALUE_BYTES_MAX + 1))].into(),
+                ..filter()
+            },
+            "attributes",
+        ),
     ];
     for (message, field) in rows {
         assert_eq!(Filter::try_from(message).expect_err("not valid").field, field);
@@ -315,35 +355,142 @@ fn what_is_not_valid_is_named() {
     assert_eq!(Order::parse("order", 3).expect_err("not valid").field, "order");
 }
 
+fn block_on(future: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime").block_on(future);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn pages_of_any_log_are_those_of_a_list(
-        sizes in proptest::collection::vec(1_usize..200_000, 1..40),
-        seconds in proptest::collection::vec(0_i64..20, 40),
-        (start, span, size) in (0_i64..20, 0_i64..20, 1_usize..9),
+    fn what_a_filter_reads_of_lines_is_what_the_contract_means(
+        messages in vec(world::entry(), 1..12),
+        filters in vec(world::filter(), 1..12),
     ) {
-        let sample = |(size, seconds): (&usize, &i64)| Entry {
-            time: Time::parse("time", time(*seconds)).expect("a valid time"),
-            ..entry(&"x".repeat(*size))
-        };
-        let entries: Vec<_> = sizes.iter().zip(&seconds).map(sample).collect();
-        let message = proto::Filter {
-            start_time: Some(time(start)),
-            end_time: Some(time(start + span)),
-            ..Default::default()
-        };
-        let filter = Arc::new(Filter::try_from(message).expect("a valid filter"));
-        let mut expected: Vec<u64> =
-            (1..).zip(&entries).filter_map(|(n, entry)| filter.matches(entry).then_some(n)).collect();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(async {
-            let (_directory, store) = store(&entries).await;
+        let mut text = Vec::new();
+        let mut lines = Vec::new();
+        for (sequence, message) in (1..).zip(&messages) {
+            let (mut line, mut numbered) = (Vec::new(), Vec::new());
+            encode(&parsed(message), &mut line);
+            number(sequence, None, &line, &mut numbered);
+            text.extend_from_slice(&numbered);
+            lines.push(numbered);
+        }
+        for message in filters {
+            let filter = Filter::try_from(message.clone()).expect("a valid filter");
+            for (line, entry) in lines.iter().zip(&messages) {
+                let is_meant = is_meant(&message, entry);
+                let read = filter.read(line).map(|read| Entry { sequence: 0, ..read });
+                prop_assert_eq!(read, is_meant.then(|| parsed(entry)));
+                prop_assert_eq!(filter.matches(&parsed(entry)), is_meant);
+                prop_assert!(!is_meant || filter.may_be_in(&text));
+            }
+        }
+    }
+
+    #[test]
+    fn pages_of_a_log_that_grows_are_those_of_a_list(
+        batches in vec(vec(world::entry(), 1..20), 2..8),
+        at_first in 1_usize..8,
+        message in world::filter(),
+        size in 1_usize..9,
+    ) {
+        block_on(async {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let store = small_segments(&directory);
+            let (before, later) = batches.split_at(at_first.min(batches.len()));
+            for batch in before {
+                append(&store, batch).await;
+            }
+            let numbers = |batches: &[Vec<proto::Entry>]| -> Vec<u64> {
+                let numbered = (1..).zip(batches.iter().flatten());
+                numbered.filter_map(|(n, entry)| is_meant(&message, entry).then_some(n)).collect()
+            };
+            let filter = Arc::new(Filter::try_from(message.clone()).expect("a valid filter"));
             let limit = Limit { entries: size, ..Limit::PAGE };
-            assert_eq!(pages(&store, &filter, Order::OldestFirst, limit).await, expected);
-            expected.reverse();
-            assert_eq!(pages(&store, &filter, Order::NewestFirst, limit).await, expected);
+            let mut newest = numbers(before);
+            newest.reverse();
+            assert_eq!(pages(&store, &filter, Order::NewestFirst, limit).await, newest);
+            let mut later = later.iter();
+            let (mut found, mut newest_found) = (Vec::new(), Vec::new());
+            let (mut after, mut before) = (None, None);
+            // A page of either order, then a batch, until there is nothing more of both.
+            loop {
+                let next = later.next();
+                let page = page(&store, &filter, Order::OldestFirst, limit, after).await;
+                let is_last = !page.more && next.is_none();
+                after = Some(page.after);
+                found.extend(page.entries.iter().map(|entry| entry.sequence));
+                if before.is_none_or(|before| before > 1) {
+                    let page = super::tests::page(&store, &filter, Order::NewestFirst, limit, before).await;
+                    newest_found.extend(page.entries.iter().map(|entry| entry.sequence));
+                    before = Some(if page.more { page.after } else { 1 });
+                }
+                if let Some(batch) = next {
+                    append(&store, batch).await;
+                }
+                if is_last && before == Some(1) {
+                    break;
+                }
+            }
+            assert_eq!(found, numbers(&batches));
+            assert_eq!(newest_found, newest);
         });
     }
+
+    #[test]
+    fn pages_end_at_their_bytes_and_lose_nothing(
+        sizes in vec(1_usize..200_000, 1..9),
+        (read_bytes, size_bytes) in (1_u64..900_000, 1_usize..500_000),
+    ) {
+        block_on(async {
+            let entries: Vec<_> = sizes.iter().map(|size| entry(&"x".repeat(*size))).collect();
+            let (_directory, store) = store(&entries).await;
+            let limit = Limit { read_bytes, size_bytes, ..Limit::PAGE };
+            let filter = Arc::new(Filter::default());
+            for order in [Order::OldestFirst, Order::NewestFirst] {
+                let (mut all, mut after) = (Vec::new(), None);
+                loop {
+                    let page = page(&store, &filter, order, limit, after).await;
+                    after = Some(page.after);
+                    all.extend(page.entries.iter().map(|entry| entry.sequence));
+                    if !page.more {
+                        break;
+                    }
+                }
+                all.sort_unstable();
+                assert!(all.into_iter().eq(1..=sizes.len() as u64));
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn what_was_deleted_before_it_was_looked_through_is_told_to_who_asked_for_the_oldest() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let store = small_segments(&directory);
+    for _ in 0..4 {
+        append(
+            &store,
+            &vec![
+                proto::Entry {
+                    message: "m".to_owned(),
+                    ..Default::default()
+                };
+                3
+            ],
+        )
+        .await;
+    }
+    drop(store);
+    delete_oldest(&directory, 2);
+    let (store, filter) = (small_segments(&directory), Arc::new(Filter::default()));
+    let oldest = page(&store, &filter, Order::OldestFirst, Limit::PAGE, Some(2)).await;
+    assert_eq!(oldest.missed, Some(Missed { first: 3, last: 6 }));
+    assert_eq!((oldest.entries.len(), oldest.after), (6, 12));
+    let kept = page(&store, &filter, Order::OldestFirst, Limit::PAGE, Some(6)).await;
+    assert_eq!((kept.entries.len(), kept.missed), (6, None));
+    let newest = page(&store, &filter, Order::NewestFirst, Limit::PAGE, None).await;
+    assert_eq!((newest.entries.len(), newest.missed, newest.more), (6, None, false));
 }

@@ -121,22 +121,23 @@ impl Page<'_> {
         }
     }
 
-    /// Adds the trace of a span when it is the first of it. Returns whether there was room.
+    /// Adds the trace of a span when it is the first of it. Returns whether there was room, if it had to be.
     async fn meet(&mut self, span: &Entry) -> Result<bool, Error> {
         let Some(id) = span.trace_id.as_ref().filter(|id| !self.seen.contains(*id)) else {
             return Ok(true);
         };
-        let is_full = self.traces.len() == self.size || self.size_bytes > PAGE_SIZE_BYTES_MAX;
-        if is_full || self.known == KNOWN_MAX {
+        if self.known == KNOWN_MAX {
             return Ok(false);
         }
-        self.seen.insert(id.clone());
         if self.is_known(id).await? {
             self.known += 1;
+        } else if self.traces.len() == self.size || self.size_bytes > PAGE_SIZE_BYTES_MAX {
+            return Ok(false);
         } else if let Some(summary) = summary(self.store, id).await? {
             self.size_bytes += summary.size_bytes();
             self.traces.push(summary);
         }
+        self.seen.insert(id.clone());
         Ok(true)
     }
 

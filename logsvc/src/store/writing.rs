@@ -51,16 +51,18 @@ impl Writing {
     /// Goes on with the last segment.
     pub(super) fn new(files: Arc<dyn Files>, segments: Arc<Segments>, settings: &StoreSettings) -> Self {
         let list = segments.list();
+        let (active, next) = match list.last().map(|segment| &**segment) {
+            Some(Segment::Plain(plain)) => (Some(Active::new(plain.clone())), plain.index().next()),
+            Some(Segment::Sealed(sealed)) => (None, sealed.next()),
+            None => (None, 1),
+        };
         for segment in &list[..list.len().saturating_sub(1)] {
-            let Segment::Plain(plain) = &**segment;
-            plain.close();
+            if let Segment::Plain(plain) = &**segment {
+                plain.close();
+            }
         }
-        let last = list.last().map(|segment| match &**segment {
-            Segment::Plain(plain) => plain,
-        });
-        let next = last.map_or(1, |plain| plain.index().next());
         Self {
-            active: last.map(|plain| Active::new(plain.clone())),
+            active,
             files,
             segments,
             limits: Limits {

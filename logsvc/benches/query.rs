@@ -1,0 +1,258 @@
+//! What it costs to find entries, without a server: `cargo bench -p logsvc --bench query`.
+//!
+//! The question of each: how many entries of 180 bytes (lines of about 350) does one core look through in a second? The
+//! log is as large as a few segments, in the page cache, and none of it has what is looked for, unless a name says so.
+
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+};
+
+use divan::{Bencher, counter::ItemsCount};
+use homeroom::proto::log::v1 as proto;
+use logsvc::{
+    config::StoreSettings,
+    entry::{ENTRIES_MAX, Entry, Time},
+    query::{Filter, Limit, Order, Scan, list},
+    store::{Batch, Durability, Fate, Store},
+};
+use tokio::runtime::Runtime;
+
+/// How many entries there are: about 350 MB of text.
+const ENTRIES: usize = 1_000_000;
+/// How many entries a trace has, every fifth of them a span.
+const PER_TRACE: usize = 10;
+
+struct Log {
+    runtime: Runtime,
+    store: Arc<Store>,
+    _directory: tempfile::TempDir,
+}
+
+static LOG: LazyLock<Log> = LazyLock::new(|| {
+    let runtime = Runtime::new().expect("a runtime");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let store = runtime.block_on(write(directory.path()));
+    Log {
+        runtime,
+        store: Arc::new(store),
+        _directory: directory,
+    }
+});
+
+fn main() {
+    divan::main();
+}
+
+async fn write(directory: &Path) -> Store {
+    let store = Store::open(directory, &StoreSettings::default()).expect("an open log");
+    for first in (0..ENTRIES).step_by(ENTRIES_MAX) {
+        let entries: Vec<_> = (first..first + ENTRIES_MAX).map(entry).collect();
+        let fate = Fate::default();
+        let written = store.append(Batch::encode(&entries), Durability::Written, &fate);
+        written.await.expect("queued").wait().await.expect("written");
+    }
+    store
+}
+
+fn entry(n: usize) -> Entry {
+    let seconds = 1_750_000_000 + i64::try_from(n / 1000).expect("a small number");
+    let message = proto::Entry {
+        time: Some(prost_types::Timestamp {
+            seconds,
+            nanos: 123_456_000,
+        }),
+        severity: if n % 1000 == 7 { 5 } else { 3 },
+        service: format!("service-{}", n % 10),
+        instance: format!("instance-{:04}", n % 40),
+        message: format!(
+            "handled request {n} of customer {} in {} ms",
+            n * 7919 % 100_000,
+            n % 300
+        ),
+        attributes: [
+            ("http.method".to_owned(), "GET".to_owned()),
+            ("http.route".to_owned(), format!("/orders/{}", n % 1000)),
+            ("peer".to_owned(), format!("10.0.{}.{}", n % 250, n % 7)),
+        ]
+        .into(),
+        trace_id: format!("{:032x}", (n / PER_TRACE) as u128 * 0x9e37_79b9_7f4a_7c15 + 1),
+        span_id: format!("{:016x}", n + 1),
+        span: (n % 5 == 0).then(proto::Span::default),
+        ..Default::default()
+    };
+    Entry::parse(message, Time::MIN).expect("a valid entry")
+}
+
+/// Goes through the log by a filter; returns how many entries were found.
+fn scan(message: &proto::Filter, order: Order, limit: Limit) -> usize {
+    let log = &*LOG;
+    let filter = Arc::new(Filter::try_from(message.clone()).expect("a valid filter"));
+    let visible = *log.store.visible().borrow();
+    let scan = Scan::new(filter, order, limit, None, visible);
+    let found = log.runtime.block_on(scan.finish(&log.store)).expect("readable");
+    found.entries.len()
+}
+
+fn bench(bencher: Bencher<'_, '_>, message: proto::Filter, found: usize) {
+    assert_eq!(scan(&message, Order::OldestFirst, Limit::PAGE), found);
+    bencher
+        .counter(ItemsCount::new(ENTRIES))
+        .bench(|| scan(&message, Order::OldestFirst, Limit::PAGE));
+}
+
+#[divan::bench]
+fn a_text(bencher: Bencher<'_, '_>) {
+    let text = "connection refused".to_owned();
+    bench(
+        bencher,
+        proto::Filter {
+            text,
+            ..Default::default()
+        },
+        0,
+    );
+}
+
+#[divan::bench]
+fn a_text_in_every_block_but_no_message(bencher: Bencher<'_, '_>) {
+    let text = "/orders/7".to_owned();
+    bench(
+        bencher,
+        proto::Filter {
+            text,
+            ..Default::default()
+        },
+        0,
+    );
+}
+
+#[divan::bench]
+fn a_text_in_a_hundred_entries(bencher: Bencher<'_, '_>) {
+    let text = "of customer 99".to_owned();
+    let filter = proto::Filter {
+        text,
+        min_severity: 5,
+        ..Default::default()
+    };
+    bench(bencher, filter, 10);
+}
+
+#[divan::bench]
+fn a_regex_with_a_literal(bencher: Bencher<'_, '_>) {
+    let regex = "connection (refused|reset)".to_owned();
+    bench(
+        bencher,
+        proto::Filter {
+            regex,
+            ..Default::default()
+        },
+        0,
+    );
+}
+
+#[divan::bench]
+fn a_regex_without_a_literal(bencher: Bencher<'_, '_>) {
+    let regex = "timeout|refused|reset".to_owned();
+    bench(
+        bencher,
+        proto::Filter {
+            regex,
+            ..Default::default()
+        },
+        0,
+    );
+}
+
+#[divan::bench]
+fn an_attribute(bencher: Bencher<'_, '_>) {
+    let attributes = [("peer".to_owned(), "10.0.1.9".to_owned())].into();
+    bench(
+        bencher,
+        proto::Filter {
+            attributes,
+            ..Default::default()
+        },
+        0,
+    );
+}
+
+#[divan::bench]
+fn a_severity(bencher: Bencher<'_, '_>) {
+    let filter = proto::Filter {
+        min_severity: 5,
+        ..Default::default()
+    };
+    let (order, all) = (
+        Order::OldestFirst,
+        Limit {
+            entries: 2000,
+            ..Limit::PAGE
+        },
+    );
+    assert_eq!(scan(&filter, order, all), 1000);
+    bencher
+        .counter(ItemsCount::new(ENTRIES))
+        .bench(|| scan(&filter, order, all));
+}
+
+#[divan::bench]
+fn the_last_hundred_of_a_service(bencher: Bencher<'_, '_>) {
+    let filter = proto::Filter {
+        services: vec!["service-3".to_owned()],
+        ..Default::default()
+    };
+    let limit = Limit {
+        entries: 100,
+        ..Limit::PAGE
+    };
+    bencher.bench(|| assert_eq!(scan(&filter, Order::NewestFirst, limit), 100));
+}
+
+#[divan::bench]
+fn a_trace(bencher: Bencher<'_, '_>) {
+    let trace_id = entry(ENTRIES / 2).trace_id.expect("it has one").to_string();
+    let filter = proto::Filter {
+        trace_id,
+        kind: proto::EntryKind::Any.into(),
+        ..Default::default()
+    };
+    bencher.bench(|| assert_eq!(scan(&filter, Order::OldestFirst, Limit::TRACE), PER_TRACE));
+}
+
+/// The first page of a hundred traces, or the one after it.
+#[divan::bench(args = [1, 2])]
+fn a_page_of_traces(bencher: Bencher<'_, '_>, pages: usize) {
+    let log = &*LOG;
+    bencher.bench(|| {
+        let mut next = None;
+        for _ in 0..pages {
+            let filter = Filter::try_from(proto::ListTracesRequest::default()).expect("a valid request");
+            let page = log
+                .runtime
+                .block_on(list(&log.store, filter, 100, next))
+                .expect("readable");
+            assert_eq!(page.traces.len(), 100);
+            next = page.next;
+        }
+    });
+}
+
+/// Traces with a span of a second: all spans are read, and none is found.
+#[divan::bench]
+fn traces_that_took_a_second(bencher: Bencher<'_, '_>) {
+    let log = &*LOG;
+    let min_duration = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    let request = proto::ListTracesRequest {
+        min_duration,
+        ..Default::default()
+    };
+    bencher.counter(ItemsCount::new(ENTRIES)).bench(|| {
+        let filter = Filter::try_from(request.clone()).expect("a valid request");
+        let page = log
+            .runtime
+            .block_on(list(&log.store, filter, 100, None))
+            .expect("readable");
+        assert_eq!(page.traces.len(), 0);
+    });
+}
