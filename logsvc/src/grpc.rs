@@ -36,7 +36,7 @@ use crate::{
     forward::Forward,
     metrics::{self, LogMetrics},
     query::{Filter, Found, Limit, Order, Scan},
-    store::{Batch, Durability, Fate, Store},
+    store::{Batch, Durability, Fate, Store, Written},
     tail::Tails,
 };
 
@@ -139,13 +139,17 @@ impl LogApi {
     /// Writes a batch, and waits until it is as durable as asked. Returns the number of its last entry; 0 when nothing is
     /// waited for.
     async fn append(&self, batch: Batch, durability: Durability) -> Result<u64, Error> {
-        let fate = Fate::default();
-        let queued = timeout(ROOM_PATIENCE, self.store.append(batch, durability, &fate)).await;
-        let written = queued.unwrap_or(Err(Error::Overloaded))?;
+        let written = self.queue(batch, durability, &Fate::default()).await?;
         match durability {
             Durability::Received => Ok(0),
             Durability::Written | Durability::Synced => written.wait().await,
         }
+    }
+
+    /// Queues a batch, unless there is no room for it in time.
+    async fn queue(&self, batch: Batch, durability: Durability, fate: &Fate) -> Result<Written, Error> {
+        let queued = timeout(ROOM_PATIENCE, self.store.append(batch, durability, fate)).await;
+        queued.unwrap_or(Err(Error::Overloaded))
     }
 
     async fn scan(&self, filter: Filter, order: Order, limit: Limit, after: Option<u64>) -> Result<Found, Error> {

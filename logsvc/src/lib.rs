@@ -2,9 +2,9 @@
 //!
 //! In reading order: [`entry`] is what an entry is and how it becomes one line (pure); [`store`] keeps the lines on
 //! disk and hands out those that are acknowledged; [`query`] finds entries in them; [`tail`] follows them; [`trace`] puts
-//! the entries of a trace together (pure); [`forward`] sends entries on to another backend; [`otlp`] is what OpenTelemetry
-//! sends; [`grpc`] translates between all that and the wire; [`metrics`] is what is counted; [`error`] is what can go
-//! wrong; [`run`] wires it all into a service.
+//! the entries of a trace together (pure); [`otlp`] reads what OpenTelemetry sends, and [`forward`] sends entries on as
+//! OpenTelemetry has them; [`grpc`] translates between all that and the wire; [`metrics`] is what is counted; [`error`]
+//! is what can go wrong; [`run`] wires it all into a service.
 
 pub mod config;
 pub mod entry;

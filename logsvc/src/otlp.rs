@@ -169,4 +169,4 @@ impl Target<'_, '_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -333,7 +333,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn entries()(message in messages(), sequence in 1..=u64::MAX) -> Entry {
+    pub(crate) fn entries()(message in messages(), sequence in 1..=u64::MAX) -> Entry {
         Entry { sequence, ..Entry::parse(message, NOW).expect("within the limits") }
     }
 }

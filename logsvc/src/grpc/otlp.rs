@@ -106,7 +106,7 @@ impl LogApi {
     async fn keep(&self, converted: Converted) -> Result<Option<(i64, String)>, Error> {
         let (fate, mut queued) = (Fate::default(), Vec::new());
         for batch in converted.batches {
-            queued.push(self.store.append(batch, Durability::Synced, &fate).await?);
+            queued.push(self.queue(batch, Durability::Synced, &fate).await?);
         }
         for written in queued {
             written.wait().await?;
@@ -170,7 +170,11 @@ impl<S: Signal> UnaryService<Bytes> for Export<S> {
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let log = self.log.clone();
-        Box::pin(async move { S::export(&log, request.into_inner()).await.map(Response::new) })
+        Box::pin(async move {
+            let answer = S::export(&log, request.into_inner()).await;
+            let answer = answer.inspect_err(|status| log.metrics.on_refused(status));
+            answer.map(Response::new)
+        })
     }
 }
 

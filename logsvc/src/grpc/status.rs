@@ -5,33 +5,44 @@ use std::time::SystemTime;
 use homeroom::proto::log::v1 as proto;
 
 use super::LogApi;
-use crate::{config::StoreSettings, forward::Forward};
+use crate::{config::StoreSettings, forward::Forward, store::Usage};
 
-/// How much is held, and what keeps it from working as it should. Blocks for no longer than it takes to ask for the room
-/// on the disk.
+/// How much is held, and what keeps it from working as it should. Asks the disk for its room, which is known to the system.
 pub(crate) fn status(log: &LogApi, now: SystemTime) -> proto::GetStatusResponse {
+    let usage = log.store.usage();
     proto::GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         start_time: Some(log.start_time.into()),
         server_time: Some(now.into()),
         first_sequence: log.store.first(),
         last_sequence: *log.store.visible().borrow(),
-        store: Some(proto::Store {
-            state: proto::StoreState::Ok.into(),
-            ..Default::default()
-        }),
-        retention: Some(retention(&log.settings)),
+        store: Some(store(&usage)),
+        retention: Some(retention(&log.settings, &usage)),
         forward: log.forward.as_deref().map(forward),
         tails: log.tails.open(),
     }
 }
 
-fn retention(settings: &StoreSettings) -> proto::Retention {
+fn store(usage: &Usage) -> proto::Store {
+    proto::Store {
+        state: proto::StoreState::Ok.into(),
+        size_bytes: usage.size_bytes,
+        segments: usage.segments.try_into().unwrap_or(u32::MAX),
+        free_bytes: usage.free_bytes,
+        cause: match usage.damaged_parts {
+            0 => String::new(),
+            parts => format!("{parts} parts of segments are damaged and left out"),
+        },
+    }
+}
+
+fn retention(settings: &StoreSettings, usage: &Usage) -> proto::Retention {
     proto::Retention {
         size_max_bytes: settings.retention_size_bytes,
         age_max: settings.retention_age.and_then(|age| age.try_into().ok()),
         free_min_bytes: settings.retention_free_bytes,
-        ..Default::default()
+        deleted_segments: usage.deleted_segments,
+        deleted_entries: usage.deleted_entries,
     }
 }
 
@@ -81,9 +92,25 @@ mod tests {
         );
         assert_eq!(empty.version, env!("CARGO_PKG_VERSION"));
         write(&log, vec![entry("a"), entry("b")]).await.expect("written");
-        let answer = log.get_status(Request::new(proto::GetStatusRequest {})).await.expect("a status").into_inner();
+        let answer = log
+            .get_status(Request::new(proto::GetStatusRequest {}))
+            .await
+            .expect("a status")
+            .into_inner();
         assert_eq!((answer.first_sequence, answer.last_sequence), (1, 2));
-        assert_eq!(answer.store.expect("a store").state(), proto::StoreState::Ok);
+        let store = answer.store.expect("a store");
+        assert_eq!((store.state(), store.segments), (proto::StoreState::Ok, 1));
+        let line_bytes = std::fs::read_dir(directory.path()).expect("a directory").map(|file| {
+            let file = file.expect("a file");
+            let is_segment = file.file_name().to_string_lossy().ends_with(".jsonl");
+            if is_segment {
+                file.metadata().expect("its size").len()
+            } else {
+                0
+            }
+        });
+        assert_eq!(store.size_bytes, line_bytes.sum::<u64>());
+        assert!(store.size_bytes > 0 && store.free_bytes > 0);
         let retention = answer.retention.expect("a retention");
         assert_eq!((retention.size_max_bytes, retention.free_min_bytes), (1 << 40, 0));
         assert_eq!(retention.age_max.map(|age| age.seconds), Some(3600));

@@ -97,7 +97,7 @@ fn a_span() -> Span {
 }
 
 /// The entries of all lines, each of which is just what its entry is encoded as.
-fn entries(converted: &Converted) -> Vec<Entry> {
+pub(crate) fn entries(converted: &Converted) -> Vec<Entry> {
     let text = converted
         .batches
         .iter()

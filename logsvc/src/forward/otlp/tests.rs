@@ -8,7 +8,10 @@ use homeroom::proto::{
 use proptest::{collection::btree_map, prelude::*};
 
 use super::{values::DROPPED_EVENTS, *};
-use crate::entry::{Attributes, Time, encode};
+use crate::{
+    entry::{Attributes, Time, encode, severity_of, tests::entries},
+    otlp,
+};
 
 fn parse(message: proto::Entry) -> Entry {
     Entry::parse(message, Time::MIN).expect("a valid entry")
@@ -223,7 +226,48 @@ fn a_time_that_cannot_be_written_is_the_nearest_that_can() {
     }
 }
 
+/// A time that OTLP can write.
+fn writable(time: Time) -> Time {
+    let time = prost_types::Timestamp::from(time);
+    let seconds = time.seconds.rem_euclid(1 << 34);
+    Time::parse(
+        "time",
+        prost_types::Timestamp {
+            seconds,
+            nanos: time.nanos.max(1),
+        },
+    )
+    .expect("a time")
+}
+
+/// An entry without what OTLP cannot say: other times, the severity of a span, a scope without anything.
+fn sayable(mut entry: Entry) -> Entry {
+    entry.sequence = 1;
+    entry.time = writable(entry.time);
+    if let Some(span) = &mut entry.span {
+        span.end_time = writable(span.end_time).max(entry.time);
+        for event in &mut span.events {
+            event.time = writable(event.time);
+        }
+        entry.severity = severity_of(Some(span));
+    }
+    entry.scope = entry.scope.filter(|scope| **scope != Scope::default());
+    entry
+}
+
 proptest! {
+    #[test]
+    fn what_is_forwarded_to_another_log_is_the_same_there(entry in entries()) {
+        let entry = sayable(entry);
+        let converted = match entry.span {
+            Some(_) => otlp::spans(&spans(&[&entry]).encode_to_vec(), Time::MIN),
+            None => otlp::logs(&logs(&[&entry]).encode_to_vec(), Time::MIN),
+        };
+        let converted = converted.expect("a request");
+        prop_assert_eq!(&converted.first_error, &None);
+        prop_assert_eq!(otlp::tests::entries(&converted), [entry]);
+    }
+
     #[test]
     fn a_message_is_less_than_twice_as_long_as_its_lines(
         message in ".{1,9}",

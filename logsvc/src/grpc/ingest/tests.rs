@@ -110,15 +110,20 @@ async fn batches_are_acknowledged_in_order_without_waiting_for_each_other() {
 
 #[tokio::test]
 async fn what_is_done_by_then_is_acknowledged_at_once() {
-    let (_directory, api) = api().await;
-    let mut client = Client::open(&api);
-    for batch in 1..=3 {
-        client.send(request(batch, &["a"])).await;
+    let (queue, queued) = mpsc::channel(9);
+    let known = |batch| Pending {
+        batch,
+        outcome: Outcome::Known(10 * batch),
+        _room: None,
+    };
+    let mut answers = Answers::new(queued);
+    for queued in [Ok(known(1)), Ok(known(2)), Ok(known(5)), Err(Status::aborted("over"))] {
+        queue.send(queued).await.expect("there is room");
     }
-    // All of them are written before the first answer is asked for.
-    let mut visible = api.store.visible();
-    visible.wait_for(|last| *last == 3).await.expect("it is open");
-    assert_eq!(client.acknowledged().await, (3, 3));
+    let answer = answers.next().await.expect("an answer").expect("acknowledged");
+    assert_eq!((answer.batch, answer.last_sequence), (5, 50));
+    let end = answers.next().await.expect("an end").expect_err("an error");
+    assert_eq!(end.code(), Code::Aborted);
 }
 
 #[tokio::test]
