@@ -1,4 +1,4 @@
-//! Finds the segments of a directory, and repairs the end of each.
+//! Finds the segments of a directory, repairs the end of each, and tells where the log goes on.
 
 use std::{io, sync::Arc};
 
@@ -6,51 +6,72 @@ use tracing::warn;
 
 use super::{
     disk::Files,
-    plain::{Plain, parse_name},
-    scan::scan,
+    numbers::Numbers,
+    plain::{Plain, file_name, parse_name},
+    scan::{Tear, scan},
     segments::Segment,
     writers::Writers,
+    writing::End,
 };
 
 /// What a directory holds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Opened {
     /// The segments, oldest first, those without an entry left out.
     pub(super) segments: Vec<Arc<Segment>>,
     pub(super) writers: Writers,
+    pub(super) end: End,
 }
 
 /// Opens all segments.
-pub(super) fn open(files: &dyn Files) -> io::Result<Opened> {
-    let mut names: Vec<_> = files
-        .list()?
-        .into_iter()
-        .filter(|name| parse_name(name).is_some())
-        .collect();
-    names.sort();
-    let mut opened = Opened::default();
-    for name in &names {
-        let first = parse_name(name).expect("others were left out");
-        let plain = open_plain(files, name, first, &mut opened.writers)?;
+pub(super) fn open(files: &dyn Files, mut numbers: Numbers) -> io::Result<Opened> {
+    let mut firsts: Vec<_> = files.list()?.iter().filter_map(|name| parse_name(name)).collect();
+    firsts.sort_unstable();
+    let (mut segments, mut writers, mut active) = (Vec::new(), Writers::default(), None);
+    for first in &firsts {
+        let is_last = firsts.last() == Some(first);
+        let plain = open_plain(files, *first, tear(&numbers, *first, is_last), &mut writers)?;
+        let next = plain.index().next();
         if plain.index().size_bytes() == 0 {
-            files.remove(name)?;
+            files.remove(&file_name(*first))?;
             continue;
         }
-        opened.segments.push(Arc::new(Segment::Plain(Arc::new(plain))));
+        if is_last && numbers.cut(*first).is_none() && numbers.next(Some(next)) == next {
+            active = Some(plain.clone());
+        } else {
+            plain.close(writers.encode());
+        }
+        segments.push(Arc::new(Segment::Plain(plain)));
     }
     // What readers see from here on survives a power cut.
     files.sync_names()?;
-    Ok(opened)
+    numbers.forget_cuts();
+    let next = numbers.next(segments.last().map(|segment| segment.next()));
+    Ok(Opened {
+        segments,
+        writers,
+        end: End { active, next, numbers },
+    })
 }
 
-fn open_plain(files: &dyn Files, name: &str, first: u64, writers: &mut Writers) -> io::Result<Plain> {
-    let contents = files.open(name)?;
-    let path = files.path(name);
-    let scanned = scan(&*contents, first)?;
+/// How the end of a segment may be torn.
+fn tear(numbers: &Numbers, first: u64, is_last: bool) -> Tear {
+    let cut = numbers.cut(first);
+    Tear {
+        end: cut.unwrap_or(u64::MAX),
+        // All others were synced before the next one was begun.
+        has_holes: numbers.is_after_power_cut() && (is_last || cut.is_some()),
+    }
+}
+
+fn open_plain(files: &dyn Files, first: u64, tear: Tear, writers: &mut Writers) -> io::Result<Arc<Plain>> {
+    let name = file_name(first);
+    let (contents, path) = (files.open(&name)?, files.path(&name));
+    let scanned = scan(&*contents, first, tear)?;
     if scanned.damaged > 0 {
         warn!(file.path = %path.display(), damaged.lines = scanned.damaged, "leaving out damaged lines");
     }
-    let torn_bytes = contents.size_bytes()? - scanned.index.size_bytes();
+    let torn_bytes = contents.size_bytes()?.saturating_sub(scanned.index.size_bytes());
     if torn_bytes > 0 {
         warn!(file.path = %path.display(), torn.size_bytes = torn_bytes, "cutting off an end that is not whole");
         contents.truncate(scanned.index.size_bytes())?;
@@ -59,5 +80,5 @@ fn open_plain(files: &dyn Files, name: &str, first: u64, writers: &mut Writers) 
     for (writer, batch) in &scanned.batches {
         writers.note(writer, *batch);
     }
-    Ok(Plain::new(first, contents, scanned.index))
+    Ok(Arc::new(Plain::new(first, contents, scanned.index)))
 }
