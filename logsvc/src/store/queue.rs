@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
 };
 
@@ -81,8 +81,7 @@ impl Queue {
     pub(super) async fn push(&self, batch: Batch, durability: Durability, fate: Fate) -> Result<Written, Error> {
         let size_bytes = (batch.text.len() + BATCH_BYTES).min(QUEUE_BYTES_MAX);
         let permits = u32::try_from(size_bytes).expect("the room is counted in 32 bits");
-        let room = timeout(ROOM_WAIT_MAX, self.room.clone().acquire_many_owned(permits)).await;
-        let room = room.map_err(|_| Error::Overloaded)?.map_err(|_| Error::StoreFailed)?;
+        let room = self.room(permits).await?;
         let (answer, written) = oneshot::channel();
         let mut waiting = self.waiting();
         match waiting.state {
@@ -100,6 +99,15 @@ impl Queue {
         drop(waiting);
         self.arrived.notify_one();
         Ok(Written::new(written))
+    }
+
+    async fn room(&self, permits: u32) -> Result<OwnedSemaphorePermit, Error> {
+        // There usually is some, and then nothing is to be timed.
+        if let Ok(room) = self.room.clone().try_acquire_many_owned(permits) {
+            return Ok(room);
+        }
+        let room = timeout(ROOM_WAIT_MAX, self.room.clone().acquire_many_owned(permits)).await;
+        room.map_err(|_| Error::Overloaded)?.map_err(|_| Error::StoreFailed)
     }
 
     /// Takes what waits, as much as makes a group, as soon as something does. Returns without it at `until`.
