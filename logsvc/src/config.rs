@@ -46,7 +46,7 @@ struct StoreArgs {
     /// Segments all of whose entries are older are deleted [default: never]
     #[arg(long, env = "HOMEROOM_RETENTION_AGE", value_name = "DURATION")]
     retention_age: Option<String>,
-    /// With less room than this on the disk the oldest segments are deleted, and when that is not enough entries are
+    /// With less room than this on the disk the oldest segments are deleted, and with less than half of it entries are
     /// refused [default: 268435456, 256 MiB]
     #[arg(long, env = "HOMEROOM_RETENTION_FREE", value_name = "BYTES")]
     retention_free: Option<String>,
@@ -87,8 +87,8 @@ pub struct StoreSettings {
     pub retention_size_bytes: u64,
     /// Segments all of whose entries are older are deleted; `None` for never.
     pub retention_age: Option<Duration>,
-    /// With less room than this many bytes on the disk the oldest segments are deleted, then entries refused: a full disk
-    /// would take everybody else down, too.
+    /// With less room than this many bytes on the disk the oldest segments are deleted, and with less than half of it
+    /// entries are refused: a full disk would take everybody else down, too.
     pub retention_free_bytes: u64,
 }
 

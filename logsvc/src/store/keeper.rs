@@ -95,9 +95,9 @@ impl Keeper {
         segments: Arc<Segments>,
         caches: Arc<Caches>,
         deletion: Arc<Deletion>,
+        bell: Arc<Bell>,
     ) -> io::Result<Self> {
-        let keeping = Keeping::new(files, segments, caches, deletion);
-        let bell = keeping.bell.clone();
+        let keeping = Keeping::new(files, segments, caches, deletion, bell.clone());
         let thread = std::thread::Builder::new()
             .name("log-keeper".to_owned())
             .spawn(move || keeping.run())?;
@@ -105,11 +105,6 @@ impl Keeper {
             bell,
             thread: Some(thread),
         })
-    }
-
-    /// What asks the thread.
-    pub(super) fn bell(&self) -> Arc<Bell> {
-        self.bell.clone()
     }
 }
 
@@ -135,13 +130,19 @@ struct Keeping {
 }
 
 impl Keeping {
-    fn new(files: Arc<dyn Files>, segments: Arc<Segments>, caches: Arc<Caches>, deletion: Arc<Deletion>) -> Self {
+    fn new(
+        files: Arc<dyn Files>,
+        segments: Arc<Segments>,
+        caches: Arc<Caches>,
+        deletion: Arc<Deletion>,
+        bell: Arc<Bell>,
+    ) -> Self {
         Self {
             files,
             segments,
             caches,
             deletion,
-            bell: Arc::default(),
+            bell,
             failed: BTreeSet::new(),
             retry: Instant::now(),
         }
@@ -206,7 +207,7 @@ impl Keeping {
             plain: &**plain.contents(),
             first,
             size_bytes,
-            writers: Writers::default(),
+            writers: writers(plain),
             stop: &self.bell.stop,
             frame_bytes: FRAME_BYTES,
         };
@@ -231,6 +232,14 @@ impl Keeping {
         self.files.sync_names()?;
         Ok(true)
     }
+}
+
+/// The writers known at the end of a segment that is closed.
+fn writers(plain: &Plain) -> Writers {
+    let mut writers = Writers::default();
+    let restored = plain.writers().and_then(|encoded| writers.restore(encoded));
+    restored.expect("it is closed, and they were encoded here");
+    writers
 }
 
 #[cfg(test)]

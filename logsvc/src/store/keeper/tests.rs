@@ -86,12 +86,14 @@ fn files(directory: &tempfile::TempDir) -> Arc<Directory> {
 fn keeping(files: Arc<dyn Files>, firsts: &[u64], settings: StoreSettings) -> Keeping {
     let open = |first: &u64| {
         let contents = files.open(&plain::file_name(*first)).expect("there");
-        let index: index::Index = scan::scan(&*contents, *first).expect("readable").index;
+        let index: index::Index = scan::scan(&*contents, *first, scan::Tear::NONE)
+            .expect("readable")
+            .index;
         Arc::new(Plain::new(*first, contents, index))
     };
     let segments: Vec<_> = firsts.iter().map(open).collect();
     for plain in &segments[..segments.len() - 1] {
-        plain.close();
+        plain.close(Writers::default().encode());
     }
     let segments = segments
         .into_iter()
@@ -99,7 +101,7 @@ fn keeping(files: Arc<dyn Files>, firsts: &[u64], settings: StoreSettings) -> Ke
         .collect();
     let segments = Arc::new(Segments::new(segments));
     let deletion = Deletion::new(files.clone(), segments.clone(), settings);
-    Keeping::new(files, segments, Arc::default(), Arc::new(deletion))
+    Keeping::new(files, segments, Arc::default(), Arc::new(deletion), Arc::default())
 }
 
 fn kinds(keeping: &Keeping) -> Vec<(u64, bool)> {
@@ -239,10 +241,11 @@ fn the_thread_ends_when_it_is_dropped() {
         segments,
         caches,
         deletion,
+        bell,
         ..
     } = keeping(files(&directory), &firsts(2), StoreSettings::default());
-    let keeper = Keeper::start(files.clone(), segments.clone(), caches, deletion).expect("a thread");
-    keeper.bell().ring();
+    let keeper = Keeper::start(files.clone(), segments.clone(), caches, deletion, bell.clone()).expect("a thread");
+    bell.ring();
     drop(keeper);
     assert_eq!(all(&segments).len() as u64, 2 * ENTRIES);
     assert_eq!(
