@@ -78,7 +78,7 @@ fn entry(n: usize) -> Entry {
         .into(),
         trace_id: format!("{:032x}", (n / PER_TRACE) as u128 * 0x9e37_79b9_7f4a_7c15 + 1),
         span_id: format!("{:016x}", n + 1),
-        span: (n % 5 == 0).then(proto::Span::default),
+        span: n.is_multiple_of(5).then(proto::Span::default),
         ..Default::default()
     };
     Entry::parse(message, Time::MIN).expect("a valid entry")

@@ -143,7 +143,7 @@ fn many_circles_and_long_chains_take_no_time_to_speak_of_and_no_stack() {
     };
     let chain = Trace::assemble((1..=10_000).map(|n| numbered(n, n + 1)).collect());
     assert_eq!(chain.spans.last().map(|span| span.depth), Some(9_999));
-    let circles = Trace::assemble((1..=10_000).map(|n| numbered(n, (n - 1 ^ 1) + 1)).collect());
+    let circles = Trace::assemble((1..=10_000).map(|n| numbered(n, ((n - 1) ^ 1) + 1)).collect());
     assert_eq!(circles.spans.len(), 10_000);
     let circle = Trace::assemble((1..=10_000).map(|n| numbered(n, n % 10_000 + 1)).collect());
     assert_eq!(circle.spans.last().map(|span| span.depth), Some(9_999));
