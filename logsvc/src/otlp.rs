@@ -28,6 +28,10 @@ use crate::{
     store::Batch,
 };
 
+/// How much text the records of a request become together. It has the resource once, and each line has it: a request of
+/// 4 MiB could ask for thousands of times as much.
+pub const TEXT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// What a request becomes.
 #[derive(Debug, Default)]
 pub struct Converted {
@@ -68,7 +72,7 @@ fn convert<'a>(
     add: impl Fn(&'a [u8], &mut Target<'a, '_>) -> Result<(), InvalidField>,
 ) -> Result<Converted, InvalidField> {
     let malformed = |error: Malformed| Unfit::from(error).at(names[0]);
-    let (mut converted, mut pairs) = (Converted::default(), Pairs::default());
+    let (mut converted, mut pairs, mut text_bytes) = (Converted::default(), Pairs::default(), 0);
     for (r, group) in repeated(request, 1).enumerate() {
         let group = group.map_err(malformed)?;
         let resource = last(group).map_err(malformed).map(Resource::read)?;
@@ -82,16 +86,14 @@ fn convert<'a>(
             for (n, record) in repeated(group, 2).enumerate() {
                 let record = record.map_err(malformed)?;
                 let added = origin.as_ref().map_err(Clone::clone).and_then(|origin| {
-                    let (pairs, batches) = (&mut pairs, &mut converted.batches);
-                    add(
-                        record,
-                        &mut Target {
-                            now,
-                            origin,
-                            pairs,
-                            batches,
-                        },
-                    )
+                    let mut target = Target {
+                        now,
+                        origin,
+                        pairs: &mut pairs,
+                        batches: &mut converted.batches,
+                        text_bytes: &mut text_bytes,
+                    };
+                    add(record, &mut target)
                 });
                 if let Err(error) = added {
                     let path = || format!("{}[{r}].{}[{s}].{}[{n}]", names[0], names[1], names[2]);
@@ -122,14 +124,20 @@ struct Target<'a, 't> {
     /// The attributes of the record.
     pairs: &'t mut Pairs<'a>,
     batches: &'t mut Vec<Batch>,
+    /// How much text all batches have.
+    text_bytes: &'t mut usize,
 }
 
 impl Target<'_, '_> {
     /// Adds the line of a record that has been read, with its attributes.
     ///
     /// # Errors
-    /// When these, or the whole line, are beyond the limits.
+    /// When these, the whole line, or all lines together are beyond the limits.
     fn push(&mut self, parts: &Parts<'_>) -> Result<(), InvalidField> {
+        if *self.text_bytes >= TEXT_BYTES_MAX {
+            let allowed = format!("must be within the first {TEXT_BYTES_MAX} bytes that the request becomes");
+            return Err(InvalidField::new("", allowed));
+        }
         self.pairs.settle("attributes")?;
         let head = Head {
             sequence: 0,
@@ -154,6 +162,7 @@ impl Target<'_, '_> {
                 |line| line.append(&self.origin.surroundings),
                 out,
             );
+            *self.text_bytes += out.len() - start;
             entry::line::check_size(&out[start..])
         })
     }

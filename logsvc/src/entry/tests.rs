@@ -138,6 +138,36 @@ fn a_batch_names_the_entry_and_has_a_size() {
 }
 
 #[test]
+fn an_entry_is_at_most_3_mib_in_all() {
+    let much = |pairs: usize, last_bytes: usize| -> Attributes {
+        let pair = |n: usize| {
+            (
+                n.to_string(),
+                "x".repeat(if n == 0 { last_bytes } else { VALUE_BYTES_MAX }),
+            )
+        };
+        (0..pairs).map(pair).collect()
+    };
+    let large = |last_bytes| proto::Entry {
+        message: "x".repeat(MESSAGE_BYTES_MAX),
+        attributes: much(15, VALUE_BYTES_MAX),
+        resource: much(15, VALUE_BYTES_MAX),
+        scope: Some(proto::Scope {
+            attributes: much(2, last_bytes),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    // Long enough that the lengths of what holds it take as many bytes as they will.
+    let less = 60_000;
+    let last_bytes = less + ENTRY_BYTES_MAX - large(less).encoded_len();
+    assert_eq!(large(last_bytes).encoded_len(), ENTRY_BYTES_MAX);
+    assert!(batch(vec![large(last_bytes)], NOW).is_ok());
+    let error = batch(vec![message(), large(last_bytes + 1)], NOW).expect_err("it is too large");
+    assert_eq!(error.field, "entries[1]");
+}
+
+#[test]
 fn a_line_is_what_people_read() {
     let mut entry = entry("hello");
     entry.sequence = 12;

@@ -479,6 +479,35 @@ fn an_entry_is_at_most_3_mib_in_all() {
 }
 
 #[test]
+fn a_large_resource_is_not_written_without_end() {
+    let resource = Resource {
+        attributes: (0..16)
+            .map(|n| pair(&n.to_string(), string(&"x".repeat(65_000))))
+            .collect(),
+        ..Default::default()
+    };
+    let logs_of_one = ResourceLogs {
+        resource: Some(resource),
+        scope_logs: vec![ScopeLogs {
+            log_records: vec![LogRecord::default(); 10_000],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let request = ExportLogsServiceRequest {
+        resource_logs: vec![logs_of_one],
+    };
+    let converted = logs(&request.encode_to_vec(), NOW).expect("a request");
+    let text_bytes: usize = converted.batches.iter().map(|batch| batch.text().len()).sum();
+    assert!(
+        (TEXT_BYTES_MAX..2 * TEXT_BYTES_MAX).contains(&text_bytes),
+        "{text_bytes}"
+    );
+    let kept: usize = converted.batches.iter().map(Batch::len).sum();
+    assert_eq!(rejected(Ok(converted)).0, 10_000 - kept as u64);
+}
+
+#[test]
 fn many_records_are_several_batches() {
     let converted = logs(&request(vec![record("a"); ENTRIES_MAX + 1]), NOW).expect("a request");
     assert_eq!(
