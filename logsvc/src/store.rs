@@ -9,11 +9,16 @@
 mod append;
 mod committer;
 mod disk;
+mod frames;
 mod index;
+mod keeper;
 mod open;
 mod plain;
+mod retention;
 mod scan;
+mod sealed;
 mod segments;
+mod sidecar;
 mod summary;
 mod wanted;
 mod writers;
@@ -32,6 +37,8 @@ use self::{
     append::Append,
     committer::Committer,
     disk::{Directory, Files},
+    keeper::{Deletion, Keeper},
+    sealed::Caches,
     segments::Segments,
     writers::Writers,
     writing::Writing,
@@ -39,6 +46,8 @@ use self::{
 pub use self::{
     append::{Batch, Durability, Fate, Written},
     index::entries,
+    keeper::Usage,
+    sealed::read_sealed,
     segments::Block,
     wanted::{Kind, Wanted},
     writers::WriterId,
@@ -62,6 +71,9 @@ pub struct Store {
     room: Arc<Semaphore>,
     /// Guards the committer, which is gone once closed.
     committer: Mutex<Option<(mpsc::Sender<Append>, JoinHandle<()>)>>,
+    /// Guards what seals and deletes segments, which is gone once closed.
+    keeper: Mutex<Option<Keeper>>,
+    deletion: Arc<Deletion>,
     /// Has the directory for as long as it is open.
     _files: Arc<dyn Files>,
 }
@@ -84,10 +96,13 @@ impl Store {
             path: files.path("."),
             source,
         };
-        let opened = open::open(&*files).map_err(failed)?;
+        let caches = Arc::new(Caches::default());
+        let opened = open::open(&files, &caches).map_err(failed)?;
         let segments = Arc::new(Segments::new(opened.segments));
         let writers = Arc::new(Mutex::new(opened.writers));
-        let writing = Writing::new(files.clone(), segments.clone(), settings);
+        let deletion = Arc::new(Deletion::new(files.clone(), segments.clone(), settings.clone()));
+        let keeper = Keeper::start(files.clone(), segments.clone(), caches, deletion.clone()).map_err(failed)?;
+        let writing = Writing::new(files.clone(), segments.clone(), keeper.bell(), settings);
         let (visible_now, visible) = watch::channel(segments.last());
         let committer = Committer::new(writing, writers.clone(), visible_now);
         let (queue, appends) = mpsc::channel(QUEUE_BATCHES_MAX);
@@ -101,6 +116,8 @@ impl Store {
             visible,
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
             committer: Mutex::new(Some((queue, thread))),
+            keeper: Mutex::new(Some(keeper)),
+            deletion,
             _files: files,
         })
     }
@@ -176,8 +193,13 @@ impl Store {
     ///
     /// # Errors
     /// What the disk says.
-    pub fn read(&self, block: &Block) -> io::Result<Vec<u8>> {
+    pub fn read(&self, block: &Block) -> io::Result<Arc<Vec<u8>>> {
         block.read()
+    }
+
+    /// What there is, and what was deleted. Blocks.
+    pub fn usage(&self) -> Usage {
+        self.deletion.usage()
     }
 
     /// Takes no more batches, writes and syncs those queued, and ends the committer. Blocks.
@@ -189,6 +211,7 @@ impl Store {
                 tracing::error!("the committer of the log panicked");
             }
         }
+        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
@@ -196,6 +219,11 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// What is read is not what was written.
+fn damaged(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 #[cfg(test)]

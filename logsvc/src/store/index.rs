@@ -13,13 +13,13 @@ pub(super) const BLOCK_BYTES: usize = 256 * 1024;
 pub(super) const BLOCK_LINES: usize = 1024;
 
 /// No log gets there in a thousand years: a number above it is damage, and leaves none for the entries after it.
-const SEQUENCE_MAX: u64 = u64::MAX / 2;
+pub(super) const SEQUENCE_MAX: u64 = u64::MAX / 2;
 
 /// Where a walk over the lines is: what the next number may be.
 ///
 /// Numbers rise by one. After a damaged line they may rise by more, since damage can swallow line breaks; so a number
 /// that was damaged itself does not make the true ones after it look wrong.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Position {
     /// The number of the last entry.
     pub(super) last: u64,

@@ -1,13 +1,16 @@
 //! Finds the segments of a directory, and repairs the end of each.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use tracing::warn;
 
 use super::{
+    damaged,
     disk::Files,
-    plain::{Plain, parse_name},
+    index::SEQUENCE_MAX,
+    plain::{Plain, file_name, parse_name},
     scan::scan,
+    sealed::{self, Caches, Sealed},
     segments::Segment,
     writers::Writers,
 };
@@ -21,23 +24,34 @@ pub(super) struct Opened {
 }
 
 /// Opens all segments.
-pub(super) fn open(files: &dyn Files) -> io::Result<Opened> {
-    let mut names: Vec<_> = files
-        .list()?
-        .into_iter()
-        .filter(|name| parse_name(name).is_some())
-        .collect();
-    names.sort();
+pub(super) fn open(files: &Arc<dyn Files>, caches: &Arc<Caches>) -> io::Result<Opened> {
+    let plain: BTreeSet<u64> = files.list()?.iter().filter_map(|name| parse_name(name)).collect();
+    let sealed = sealed::find(&**files, &plain)?;
     let mut opened = Opened::default();
-    for name in &names {
-        let first = parse_name(name).expect("others were left out");
-        let plain = open_plain(files, name, first, &mut opened.writers)?;
+    let firsts: BTreeSet<u64> = plain.union(&sealed).copied().collect();
+    for first in &sealed {
+        let next = firsts.range(first + 1..).next();
+        let bound = next.map_or(SEQUENCE_MAX, |next| next - 1);
+        let sealed = Arc::new(Sealed::open(files.clone(), caches.clone(), *first, bound)?);
+        opened.segments.push(Arc::new(Segment::Sealed(sealed)));
+    }
+    if let Some(Segment::Sealed(last)) = opened.segments.last().map(|last| &**last) {
+        // Of the last one all has to be known now: where the log goes on, and who wrote what.
+        let writers = last.writers()?;
+        opened
+            .writers
+            .restore(&writers)
+            .ok_or_else(|| damaged("the writers of an index"))?;
+    }
+    for first in plain {
+        let plain = open_plain(&**files, &file_name(first), first, &mut opened.writers)?;
         if plain.index().size_bytes() == 0 {
-            files.remove(name)?;
+            files.remove(&file_name(first))?;
             continue;
         }
         opened.segments.push(Arc::new(Segment::Plain(Arc::new(plain))));
     }
+    opened.segments.sort_by_key(|segment| segment.first());
     // What readers see from here on survives a power cut.
     files.sync_names()?;
     Ok(opened)

@@ -9,13 +9,16 @@ use super::{
     Wanted,
     index::{Extent, Position},
     plain::Plain,
+    sealed::{Lines, Sealed},
 };
 
 /// A file of entries.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Segment {
     /// Lines as they are.
     Plain(Arc<Plain>),
+    /// Lines in frames of zstd.
+    Sealed(Arc<Sealed>),
 }
 
 impl Segment {
@@ -23,6 +26,7 @@ impl Segment {
     pub(super) fn first(&self) -> u64 {
         match self {
             Self::Plain(plain) => plain.first(),
+            Self::Sealed(sealed) => sealed.first(),
         }
     }
 
@@ -30,26 +34,23 @@ impl Segment {
     pub(super) fn last(&self) -> u64 {
         match self {
             Self::Plain(plain) => plain.last(),
+            Self::Sealed(sealed) => sealed.last(),
         }
     }
 
     /// The first block with an entry at `sequence` or after it that may hold what is wanted.
-    fn from(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Extent>> {
+    pub(super) fn from(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Block>> {
         match self {
-            Self::Plain(plain) => Ok(plain.from(sequence, wanted)),
+            Self::Plain(plain) => Ok(plain.from(sequence, wanted).map(|extent| Block::plain(plain, extent))),
+            Self::Sealed(sealed) => Ok(sealed.from(sequence, wanted)?.map(Block::sealed)),
         }
     }
 
     /// The last block with an entry at `sequence` or before it that may hold what is wanted.
-    fn up_to(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Extent>> {
+    pub(super) fn up_to(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Block>> {
         match self {
-            Self::Plain(plain) => Ok(plain.up_to(sequence, wanted)),
-        }
-    }
-
-    fn read(&self, extent: &Extent) -> io::Result<Vec<u8>> {
-        match self {
-            Self::Plain(plain) => plain.read(extent),
+            Self::Plain(plain) => Ok(plain.up_to(sequence, wanted).map(|extent| Block::plain(plain, extent))),
+            Self::Sealed(sealed) => Ok(sealed.up_to(sequence, wanted)?.map(Block::sealed)),
         }
     }
 }
@@ -57,34 +58,51 @@ impl Segment {
 /// Some lines in a row. It is read as it was found, also when its segment was sealed or deleted since.
 #[derive(Debug, Clone)]
 pub struct Block {
-    segment: Arc<Segment>,
-    extent: Extent,
+    place: Place,
+    before: Position,
     /// The number of the last entry in it.
     pub last: u64,
 }
 
+#[derive(Debug, Clone)]
+enum Place {
+    Plain(Arc<Plain>, Extent),
+    Sealed(Lines),
+}
+
 impl Block {
-    fn new(segment: &Arc<Segment>, extent: Extent) -> Self {
+    fn plain(plain: &Arc<Plain>, extent: Extent) -> Self {
         Self {
-            segment: segment.clone(),
-            extent,
+            place: Place::Plain(plain.clone(), extent),
+            before: extent.before,
             last: extent.last,
+        }
+    }
+
+    fn sealed(lines: Lines) -> Self {
+        Self {
+            before: lines.before(),
+            last: lines.last(),
+            place: Place::Sealed(lines),
         }
     }
 
     /// The least number that an entry in it may have.
     pub fn first(&self) -> u64 {
-        self.extent.first()
+        self.before.last + 1
     }
 
     /// Reads its lines.
-    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
-        self.segment.read(&self.extent)
+    pub(super) fn read(&self) -> io::Result<Arc<Vec<u8>>> {
+        match &self.place {
+            Place::Plain(plain, extent) => plain.read(extent).map(Arc::new),
+            Place::Sealed(lines) => Ok(lines.read()),
+        }
     }
 
     /// Where the walk over the lines is at its start.
     pub(super) fn before(&self) -> Position {
-        self.extent.before
+        self.before
     }
 }
 
@@ -126,8 +144,8 @@ impl Segments {
         let list = self.list();
         let at = list.partition_point(|segment| segment.last() < sequence);
         for segment in &list[at..] {
-            if let Some(extent) = segment.from(sequence, wanted)? {
-                return Ok(Some(Block::new(segment, extent)));
+            if let Some(block) = segment.from(sequence, wanted)? {
+                return Ok(Some(block));
             }
         }
         Ok(None)
@@ -137,8 +155,8 @@ impl Segments {
         let list = self.list();
         let after = list.partition_point(|segment| segment.first() <= sequence);
         for segment in list[..after].iter().rev() {
-            if let Some(extent) = segment.up_to(sequence, wanted)? {
-                return Ok(Some(Block::new(segment, extent)));
+            if let Some(block) = segment.up_to(sequence, wanted)? {
+                return Ok(Some(block));
             }
         }
         Ok(None)

@@ -58,6 +58,37 @@ impl Writers {
         self.last.get(writer).copied()
     }
 
+    /// All of them as bytes, who wrote least recently first.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for writer in self.by_sequence.values() {
+            let Some(batch) = self.last.get(writer) else { continue };
+            bytes.push(u8::try_from(writer.0.len()).expect("a name is short"));
+            bytes.extend_from_slice(writer.0.as_bytes());
+            bytes.extend_from_slice(&batch.number.to_le_bytes());
+            bytes.extend_from_slice(&batch.last_sequence.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Notes what [`encode`](Self::encode) made; `None` when it did not.
+    #[must_use]
+    pub(super) fn restore(&mut self, mut bytes: &[u8]) -> Option<()> {
+        while let Some((length, rest)) = bytes.split_first() {
+            let (id, rest) = rest.split_at_checked(usize::from(*length))?;
+            let (number, rest) = rest.split_first_chunk()?;
+            let (last_sequence, rest) = rest.split_first_chunk()?;
+            let writer = WriterId::parse("writer", std::str::from_utf8(id).ok()?).ok()?;
+            let batch = LastBatch {
+                number: u64::from_le_bytes(*number),
+                last_sequence: u64::from_le_bytes(*last_sequence),
+            };
+            self.note(&writer, batch);
+            bytes = rest;
+        }
+        Some(())
+    }
+
     /// Notes a batch, unless a later one of its writer is known.
     pub(super) fn note(&mut self, writer: &WriterId, batch: LastBatch) {
         if let Some(known) = self.last.get(writer).copied() {
@@ -106,6 +137,23 @@ mod tests {
             writers.note(&a, batch(noted, 10 * noted));
             assert_eq!(writers.get(&a), Some(batch(last, 10 * last)));
         }
+    }
+
+    #[test]
+    fn what_is_encoded_is_restored_and_nothing_else_is() {
+        let (mut writers, mut restored) = (Writers::default(), Writers::default());
+        writers.note(&writer("a"), batch(7, 20));
+        writers.note(&writer("b:b"), batch(u64::MAX, 10));
+        let bytes = writers.encode();
+        assert_eq!(restored.restore(&bytes), Some(()));
+        assert_eq!(
+            (&restored.last, &restored.by_sequence),
+            (&writers.last, &writers.by_sequence)
+        );
+        for end in (1..bytes.len()).filter(|end| *end != bytes.len() / 2 + 1) {
+            assert_eq!(Writers::default().restore(&bytes[..end]), None, "{end}");
+        }
+        assert_eq!(Writers::default().restore(&[1; 18]), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
     append::Piece,
     disk::Files,
     index::Index,
+    keeper::Bell,
     plain::{Plain, file_name},
     segments::{Segment, Segments},
 };
@@ -40,6 +41,8 @@ struct Active {
 pub(super) struct Writing {
     files: Arc<dyn Files>,
     segments: Arc<Segments>,
+    /// Rung when a segment can be sealed.
+    bell: Arc<Bell>,
     limits: Limits,
     /// `None` until there is something to write.
     active: Option<Active>,
@@ -49,20 +52,28 @@ pub(super) struct Writing {
 
 impl Writing {
     /// Goes on with the last segment.
-    pub(super) fn new(files: Arc<dyn Files>, segments: Arc<Segments>, settings: &StoreSettings) -> Self {
+    pub(super) fn new(
+        files: Arc<dyn Files>,
+        segments: Arc<Segments>,
+        bell: Arc<Bell>,
+        settings: &StoreSettings,
+    ) -> Self {
         let list = segments.list();
+        let (active, next) = match list.last().map(|segment| &**segment) {
+            Some(Segment::Plain(plain)) => (Some(Active::new(plain.clone())), plain.index().next()),
+            Some(Segment::Sealed(sealed)) => (None, sealed.next()),
+            None => (None, 1),
+        };
         for segment in &list[..list.len().saturating_sub(1)] {
-            let Segment::Plain(plain) = &**segment;
-            plain.close();
+            if let Segment::Plain(plain) = &**segment {
+                plain.close();
+            }
         }
-        let last = list.last().map(|segment| match &**segment {
-            Segment::Plain(plain) => plain,
-        });
-        let next = last.map_or(1, |plain| plain.index().next());
         Self {
-            active: last.map(|plain| Active::new(plain.clone())),
+            active,
             files,
             segments,
+            bell,
             limits: Limits {
                 size_bytes: settings.segment_size_bytes,
                 age: settings.segment_age,
@@ -106,6 +117,7 @@ impl Writing {
             .change(|segments| segments.push(Arc::new(Segment::Plain(plain.clone()))));
         if let Some(before) = self.active.replace(Active::new(plain)) {
             before.plain.close();
+            self.bell.ring();
         }
         Ok(())
     }

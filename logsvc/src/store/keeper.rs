@@ -1,0 +1,237 @@
+//! The thread that looks after segments that are written no more: it seals them, and deletes those that have to go.
+
+mod deletion;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, error, warn};
+
+pub(super) use self::deletion::Deletion;
+pub use self::deletion::Usage;
+use super::{
+    disk::Files,
+    frames::FRAME_BYTES,
+    plain::{self, Plain},
+    sealed::{Caches, Sealed, Sealing},
+    segments::{Segment, Segments},
+    writers::Writers,
+};
+
+/// How often it looks whether something has to go: others fill the disk, too, and entries get old by themselves.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a segment is left alone that could not be sealed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// How much nicer it is to others than these are to it: entries that wait are worse than segments that do.
+const NICENESS: i32 = 5;
+
+/// What the thread is asked to do.
+#[derive(Debug, Default)]
+struct Asked {
+    look: bool,
+    stop: bool,
+}
+
+/// Asks the thread.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    /// Guards what is asked; held to ask and to look.
+    asked: Mutex<Asked>,
+    rung: Condvar,
+    /// As in `asked`, for looks in the middle of work.
+    stop: AtomicBool,
+}
+
+impl Bell {
+    /// Tells that a segment can be sealed.
+    pub(super) fn ring(&self) {
+        self.ask(|asked| asked.look = true);
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.ask(|asked| asked.stop = true);
+    }
+
+    fn ask(&self, what: impl FnOnce(&mut Asked)) {
+        what(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner));
+        self.rung.notify_one();
+    }
+
+    /// Waits until somebody asks, or it is time to look. Returns whether to go on.
+    fn wait(&self) -> bool {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .rung
+            .wait_timeout_while(asked, LOOK_INTERVAL, |asked| !asked.look && !asked.stop);
+        let (mut asked, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        asked.look = false;
+        !asked.stop
+    }
+}
+
+/// Owns the thread. Dropping it ends the thread, and waits for that.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub(super) fn start(
+        files: Arc<dyn Files>,
+        segments: Arc<Segments>,
+        caches: Arc<Caches>,
+        deletion: Arc<Deletion>,
+    ) -> io::Result<Self> {
+        let keeping = Keeping::new(files, segments, caches, deletion);
+        let bell = keeping.bell.clone();
+        let thread = std::thread::Builder::new()
+            .name("log-keeper".to_owned())
+            .spawn(move || keeping.run())?;
+        Ok(Self {
+            bell,
+            thread: Some(thread),
+        })
+    }
+
+    /// What asks the thread.
+    pub(super) fn bell(&self) -> Arc<Bell> {
+        self.bell.clone()
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.bell.stop();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            error!("the keeper of the log panicked");
+        }
+    }
+}
+
+/// The thread.
+struct Keeping {
+    files: Arc<dyn Files>,
+    segments: Arc<Segments>,
+    caches: Arc<Caches>,
+    deletion: Arc<Deletion>,
+    bell: Arc<Bell>,
+    /// The segments that could not be sealed, until it is time to try again.
+    failed: BTreeSet<u64>,
+    retry: Instant,
+}
+
+impl Keeping {
+    fn new(files: Arc<dyn Files>, segments: Arc<Segments>, caches: Arc<Caches>, deletion: Arc<Deletion>) -> Self {
+        Self {
+            files,
+            segments,
+            caches,
+            deletion,
+            bell: Arc::default(),
+            failed: BTreeSet::new(),
+            retry: Instant::now(),
+        }
+    }
+
+    fn run(mut self) {
+        // On Linux this is of the thread, not of the process. It is as well without.
+        let _ = rustix::process::setpriority_process(None, NICENESS);
+        loop {
+            self.deletion.make_room(false);
+            self.learn();
+            if !self.seal_next() && !self.bell.wait() {
+                return;
+            }
+        }
+    }
+
+    /// Makes the indexes again that are missing, before a reader has to.
+    fn learn(&self) {
+        for segment in self.segments.list().iter() {
+            if let Segment::Sealed(sealed) = &**segment
+                && sealed.totals().is_none()
+                && !self.bell.stop.load(Ordering::Relaxed)
+                && let Err(error) = sealed.sidecar()
+            {
+                debug!(%error, "cannot make the index of a segment again");
+            }
+        }
+    }
+
+    /// Seals the oldest segment that can be. Returns whether it did.
+    fn seal_next(&mut self) -> bool {
+        if self.retry.elapsed() >= RETRY_INTERVAL {
+            self.failed.clear();
+        }
+        let list = self.segments.list();
+        let next = list.iter().find_map(|segment| match &**segment {
+            Segment::Plain(plain) if plain.is_closed() && !self.failed.contains(&plain.first()) => Some(plain.clone()),
+            _ => None,
+        });
+        let Some(plain) = next else { return false };
+        self.seal(&plain).unwrap_or_else(|error| {
+            let path = self.files.path(&plain::file_name(plain.first()));
+            warn!(file.path = %path.display(), %error, "cannot seal a segment of the log");
+            self.failed.insert(plain.first());
+            self.retry = Instant::now();
+            true
+        })
+    }
+
+    /// Seals a segment, and deletes its plain file once readers find the sealed one. Returns whether it did.
+    fn seal(&self, plain: &Arc<Plain>) -> io::Result<bool> {
+        let (first, size_bytes) = (plain.first(), plain.index().size_bytes());
+        if size_bytes == 0 {
+            self.segments
+                .change(|segments| segments.retain(|segment| segment.first() != first));
+            self.files.remove(&plain::file_name(first))?;
+            return Ok(true);
+        }
+        let sealing = Sealing {
+            files: &*self.files,
+            plain: &**plain.contents(),
+            first,
+            size_bytes,
+            writers: Writers::default(),
+            stop: &self.bell.stop,
+            frame_bytes: FRAME_BYTES,
+        };
+        if !sealing.run()? {
+            return Ok(false);
+        }
+        let sealed = Sealed::open(self.files.clone(), self.caches.clone(), first, plain.last())?;
+        let sealed = Arc::new(sealed);
+        let mut is_kept = false;
+        self.segments.change(|segments| {
+            if let Some(segment) = segments.iter_mut().find(|segment| segment.first() == first) {
+                *segment = Arc::new(Segment::Sealed(sealed.clone()));
+                is_kept = true;
+            }
+        });
+        if !is_kept {
+            // It was deleted in the meantime.
+            sealed.remove()?;
+            return Ok(true);
+        }
+        self.files.remove(&plain::file_name(first))?;
+        self.files.sync_names()?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+pub(in crate::store) mod tests;

@@ -1,0 +1,128 @@
+//! The index beside a sealed segment: which of its frames can hold what is looked for. It tells nothing that the segment
+//! does not, so it can be made again at any time.
+//!
+//! The file `log-<first>.idx` is made of [`pages`]; each of these parts starts with a page of its own:
+//!
+//! | part | contents |
+//! |---|---|
+//! | header | magic, version, [`Totals`], then start page and length of each of the other parts |
+//! | frames | for each frame a [`Frame`] |
+//! | services | names with the frames that each is in, then the frames with services that are not named ([`services`]) |
+//! | fan | the first hash of each page of `traces` |
+//! | traces | pairs of a hash of a trace id and the number of a frame, in order ([`traces`]) |
+//! | writers | the writers known at the end of the segment |
+//!
+//! Its parts: `frame` is what is known of a frame, or of all; `build` makes an index, `lookup` looks into one.
+
+mod build;
+mod fields;
+mod frame;
+mod lookup;
+mod pages;
+mod services;
+mod traces;
+
+use std::{io, ops::Range};
+
+use self::fields::Fields;
+pub(super) use self::{
+    build::Builder,
+    frame::{Frame, Totals},
+    lookup::Sidecar,
+    pages::Pages,
+};
+use super::damaged;
+
+const MAGIC: [u8; 8] = *b"HRLOGIDX";
+/// Rises with each change of what the file is made of: one of another version is made again.
+const VERSION: u32 = 1;
+
+/// The name of the index of the segment whose first entry has the number `first`.
+pub(super) fn file_name(first: u64) -> String {
+    format!("log-{first:020}.idx")
+}
+
+/// The number in the name of an index; `None` when it is not one of these.
+pub(super) fn parse_name(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("log-")?.strip_suffix(".idx")?;
+    digits.parse().ok().filter(|first| file_name(*first) == name)
+}
+
+/// A part of the file.
+#[derive(Debug, Clone, Copy, Default)]
+struct Part {
+    start: u64,
+    size_bytes: u64,
+}
+
+impl Part {
+    /// Appends a part to an image.
+    fn append(contents: &[u8], image: &mut Vec<u8>) -> Self {
+        Self {
+            start: pages::append(contents, image).start,
+            size_bytes: contents.len() as u64,
+        }
+    }
+
+    fn pages(self) -> io::Result<Range<u64>> {
+        let count = self.size_bytes.div_ceil(pages::CONTENTS_BYTES as u64);
+        let end = self
+            .start
+            .checked_add(count)
+            .ok_or_else(|| damaged("a part is out of bounds"))?;
+        Ok(self.start..end)
+    }
+
+    fn read(self, pages: &Pages) -> io::Result<Vec<u8>> {
+        let mut contents = pages.read(self.pages()?)?;
+        contents.truncate(usize::try_from(self.size_bytes).map_err(|_| damaged("a part is too large"))?);
+        Ok(contents)
+    }
+}
+
+/// The first page.
+#[derive(Debug)]
+struct Header {
+    totals: Totals,
+    frames: Part,
+    services: Part,
+    fan: Part,
+    traces: Part,
+    writers: Part,
+}
+
+impl Header {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        self.totals.encode(&mut out);
+        for part in [self.frames, self.services, self.fan, self.traces, self.writers] {
+            out.extend_from_slice(&part.start.to_le_bytes());
+            out.extend_from_slice(&part.size_bytes.to_le_bytes());
+        }
+        out
+    }
+
+    fn read(pages: &Pages) -> io::Result<Self> {
+        let page = pages.read(0..1)?;
+        let mut fields = Fields(&page);
+        if fields.bytes(MAGIC.len())? != MAGIC || fields.u32()? != VERSION {
+            return Err(damaged("it is of another version"));
+        }
+        let totals = Totals::decode(&mut fields)?;
+        let mut part = || {
+            Ok::<_, io::Error>(Part {
+                start: fields.u64()?,
+                size_bytes: fields.u64()?,
+            })
+        };
+        Ok(Self {
+            totals,
+            frames: part()?,
+            services: part()?,
+            fan: part()?,
+            traces: part()?,
+            writers: part()?,
+        })
+    }
+}
