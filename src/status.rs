@@ -142,6 +142,12 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_is_wrong_as_a_whole_is_named_by_its_own_path() {
+        let status = Status::from(InvalidField::new("", "must be small").within("entries[3]"));
+        assert_eq!(status.message(), "entries[3] must be small");
+    }
+
+    #[test]
     fn a_cause_inside_never_leaves() {
         let status = Status::from(Refusal::internal(&"the secret"));
         assert_eq!(status.message(), "internal error");

@@ -144,8 +144,8 @@ impl Target<'_, '_> {
             batch: None,
             time: parts.time,
             severity: parts.severity,
-            service: self.origin.service.into(),
-            instance: self.origin.instance.into(),
+            service: self.origin.resource.service.as_str().into(),
+            instance: self.origin.resource.instance.as_str().into(),
             trace_id: parts.trace_id.cloned(),
             is_span: parts.span.is_some(),
         };
@@ -157,9 +157,12 @@ impl Target<'_, '_> {
             let start = out.len();
             entry::line::write(
                 parts,
-                |line| line.append(&self.origin.names),
+                |line| line.append(&self.origin.resource.names),
                 self.pairs.iter(),
-                |line| line.append(&self.origin.surroundings),
+                |line| {
+                    line.append(&self.origin.resource.attributes);
+                    line.append(&self.origin.scope);
+                },
                 out,
             );
             *self.text_bytes += out.len() - start;

@@ -92,7 +92,7 @@ impl Time {
         put(&mut text[11..13], second / 3600);
         put(&mut text[14..16], second / 60 % 60);
         put(&mut text[17..19], second % 60);
-        put(&mut text[20..29], i64::from(self.nanos));
+        put(&mut text[20..29], self.nanos.into());
         let end = match self.nanos {
             0 => 19,
             nanos if nanos % 1_000_000 == 0 => 23,
@@ -105,9 +105,11 @@ impl Time {
 }
 
 /// Writes a number with leading zeros.
-fn put(digits: &mut [u8], mut number: i64) {
+fn put(digits: &mut [u8], number: i64) {
+    // Half the width halves the time.
+    let mut number = u32::try_from(number).expect("at most nine digits");
     for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(number % 10).expect("a digit");
+        *digit = b"0123456789"[(number % 10) as usize];
         number /= 10;
     }
 }

@@ -1,7 +1,5 @@
 //! What all records of a process and a part of its program share: read once, written once.
 
-use std::borrow::Cow;
-
 use homeroom::model::InvalidField;
 
 use super::{
@@ -11,16 +9,17 @@ use super::{
 };
 use crate::entry::{self, NAME_BYTES_MAX, SCOPE_BYTES_MAX, Scope, json::Object, line};
 
-/// A process.
-#[derive(Debug, Default)]
-pub(super) struct Resource<'a> {
-    service: Cow<'a, str>,
-    instance: Cow<'a, str>,
-    attributes: Pairs<'a>,
+/// A process, and how it is in a line.
+#[derive(Debug)]
+pub(super) struct Resource {
+    pub(super) service: String,
+    pub(super) instance: String,
+    pub(super) names: Vec<u8>,
+    pub(super) attributes: Vec<u8>,
 }
 
-impl<'a> Resource<'a> {
-    pub(super) fn read(message: &'a [u8]) -> Result<Self, InvalidField> {
+impl Resource {
+    pub(super) fn read(message: &[u8]) -> Result<Self, InvalidField> {
         let (mut attributes, mut dropped) = (Pairs::default(), 0);
         for field in Fields::of(message) {
             match field.map_err(|error| Unfit::from(error).at("resource"))? {
@@ -29,47 +28,43 @@ impl<'a> Resource<'a> {
                 _ => {}
             }
         }
-        let service = attributes.take("service.name").unwrap_or_default();
-        let instance = attributes.take("service.instance.id").unwrap_or_default();
+        let mut name = |key: &str| {
+            let name = attributes.take(key).unwrap_or_default().into_owned();
+            entry::text(&format!("resource.attributes[{key}]"), name, 0, NAME_BYTES_MAX)
+        };
+        let (service, instance) = (name("service.name")?, name("service.instance.id")?);
         attributes.note_dropped("otel.dropped_attributes_count", dropped);
         attributes.settle("resource.attributes")?;
+        let (mut names, mut rest) = (Vec::new(), Vec::new());
+        line::names(&mut Object::part(&mut names), &service, &instance);
+        line::surroundings(&mut Object::part(&mut rest), attributes.iter(), None);
         Ok(Self {
-            service: entry::text("resource.attributes[service.name]", service, 0, NAME_BYTES_MAX)?,
-            instance: entry::text("resource.attributes[service.instance.id]", instance, 0, NAME_BYTES_MAX)?,
-            attributes,
+            service,
+            instance,
+            names,
+            attributes: rest,
         })
     }
 }
 
-/// A process and a part of its program, as they are in a line.
+/// A process and a part of its program, and how that is in a line.
 #[derive(Debug)]
 pub(super) struct Origin<'r> {
-    pub(super) service: &'r str,
-    pub(super) instance: &'r str,
-    pub(super) names: Vec<u8>,
-    pub(super) surroundings: Vec<u8>,
+    pub(super) resource: &'r Resource,
+    pub(super) scope: Vec<u8>,
 }
 
 impl<'r> Origin<'r> {
-    pub(super) fn new(resource: &'r Resource<'_>, scope: &[u8]) -> Result<Self, InvalidField> {
+    /// Reads an `InstrumentationScope`.
+    pub(super) fn new(resource: &'r Resource, scope: &[u8]) -> Result<Self, InvalidField> {
         let scope = read_scope(scope).map_err(|error| error.within("scope"))?;
-        let (mut names, mut surroundings) = (Vec::new(), Vec::new());
-        line::names(&mut Object::part(&mut names), &resource.service, &resource.instance);
-        line::surroundings(
-            &mut Object::part(&mut surroundings),
-            resource.attributes.iter(),
-            scope.as_ref(),
-        );
-        Ok(Self {
-            service: &resource.service,
-            instance: &resource.instance,
-            names,
-            surroundings,
-        })
+        let (mut text, no_resource) = (Vec::new(), std::iter::empty::<(&str, &str)>());
+        line::surroundings(&mut Object::part(&mut text), no_resource, scope.as_ref());
+        Ok(Self { resource, scope: text })
     }
 }
 
-/// Reads an `InstrumentationScope`; `None` when it says nothing.
+/// The scope; `None` when it says nothing.
 fn read_scope(message: &[u8]) -> Result<Option<Scope>, InvalidField> {
     let (mut name, mut version, mut attributes, mut dropped) = ("", "", Pairs::default(), 0);
     for field in Fields::of(message) {

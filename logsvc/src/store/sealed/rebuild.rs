@@ -44,7 +44,12 @@ fn index(files: &dyn Files, segment: &dyn Contents, first: u64) -> io::Result<(V
     while let Some(found) = walk.next()? {
         is_cut_off = matches!(found, Found::Damaged(_));
         match found {
-            Found::Frame { offset, packed, text } => builder.push(offset, &packed, &text),
+            Found::Frame { offset, packed, text } if builder.has_room() => builder.push(offset, &packed, &text),
+            // We make no file of so many frames.
+            Found::Frame { packed, .. } => {
+                builder.skip();
+                damaged_bytes += packed.len() as u64;
+            }
             Found::Damaged(size_bytes) => {
                 builder.skip();
                 damaged_bytes += size_bytes;

@@ -47,7 +47,7 @@ impl Builder {
     /// Adds the next frame, which is at `offset` in the file.
     ///
     /// # Panics
-    /// With more than 65,535 frames.
+    /// When it has no room for one more.
     pub(in crate::store) fn push(&mut self, offset: u64, packed: &[u8], text: &[u8]) {
         let number = u16::try_from(self.frames.len()).expect("a segment has fewer frames");
         let before = self.position;
@@ -96,6 +96,11 @@ impl Builder {
         if self.traces.last() != Some(&(hash, frame)) {
             self.traces.push((hash, frame));
         }
+    }
+
+    /// Whether another frame can be numbered: at most 65,535 are.
+    pub(in crate::store) fn has_room(&self) -> bool {
+        self.frames.len() < usize::from(u16::MAX)
     }
 
     /// Passes over a part of the file that is damaged: nobody knows how many entries it had.
