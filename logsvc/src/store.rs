@@ -3,17 +3,20 @@
 //! Its parts: `disk` is what can fail; `open` finds the segments, `scan` goes through one, and their ends are repaired; `writers`
 //! is which batches are in them; `segments` is all of them,
 //! `plain` one of lines as they are, `index` what is where in it, `summary` what a block of it can hold and `wanted`
-//! what a reader looks for; `append` is what is queued, `committer` the thread that takes it, and `writing` where it
-//! goes. Readers see what has been acknowledged and nothing else. Must never import `query`, `tail` or `grpc`.
+//! what a reader looks for; `append` is what is queued in `queue`, `committer` the thread that takes it, `writing` where
+//! it goes, under which `numbers`, and `health` whether it can. Readers see what has been acknowledged and nothing else. Must never import `query`, `tail` or `grpc`.
 
 mod append;
 mod committer;
 mod disk;
 mod frames;
+mod health;
 mod index;
 mod keeper;
+mod numbers;
 mod open;
 mod plain;
+mod queue;
 mod retention;
 mod scan;
 mod sealed;
@@ -25,26 +28,18 @@ mod writers;
 mod writing;
 
 use std::{
-    io,
+    fs, io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
+    time::SystemTime,
 };
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::watch;
 
-use self::{
-    append::Append,
-    committer::Committer,
-    disk::{Directory, Files},
-    keeper::{Deletion, Keeper},
-    sealed::Caches,
-    segments::Segments,
-    writers::Writers,
-    writing::Writing,
-};
 pub use self::{
     append::{Batch, Durability, Fate, Written},
+    health::Health,
     index::entries,
     keeper::Usage,
     sealed::read_sealed,
@@ -52,12 +47,21 @@ pub use self::{
     wanted::{Kind, Wanted},
     writers::WriterId,
 };
+use self::{
+    committer::Committer,
+    disk::{Directory, Files},
+    keeper::{Deletion, Keeper},
+    numbers::Numbers,
+    queue::Queue,
+    sealed::Caches,
+    segments::Segments,
+    writers::Writers,
+    writing::Writing,
+};
 use crate::{config::StoreSettings, error::Error};
 
-/// How many batches wait for the committer; more wait in their callers.
-const QUEUE_BATCHES_MAX: usize = 1024;
-/// How much text waits for the committer, so that slow disks do not fill the memory; more waits in the callers.
-const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How far numbers jump after a power cut at most, and for how many entries a file is synced that tells so.
+const NUMBERS_RESERVE: u64 = 1_000_000;
 
 /// The segments of a data directory, open for this process alone.
 ///
@@ -68,9 +72,10 @@ pub struct Store {
     /// Guards what is known of writers; held for a lookup. Never held while a disk is waited for.
     writers: Arc<Mutex<Writers>>,
     visible: watch::Receiver<u64>,
-    room: Arc<Semaphore>,
+    health: watch::Receiver<Health>,
+    queue: Arc<Queue>,
     /// Guards the committer, which is gone once closed.
-    committer: Mutex<Option<(mpsc::Sender<Append>, JoinHandle<()>)>>,
+    committer: Mutex<Option<JoinHandle<()>>>,
     /// Guards what seals and deletes segments, which is gone once closed.
     keeper: Mutex<Option<Keeper>>,
     deletion: Arc<Deletion>,
@@ -87,35 +92,48 @@ impl Store {
     /// # Errors
     /// [`Error::InUse`] or [`Error::Open`].
     pub fn open(directory: &Path, settings: &StoreSettings) -> Result<Self, Error> {
-        Self::open_in(Arc::new(Directory::open(directory)?), settings)
+        let files = Arc::new(Directory::open(directory)?);
+        Self::open_in(files, &boot(), NUMBERS_RESERVE, settings)
     }
 
-    /// Opens the data directory on another disk.
-    fn open_in(files: Arc<dyn Files>, settings: &StoreSettings) -> Result<Self, Error> {
+    /// Opens the data directory on another disk, in a boot of this name.
+    fn open_in(files: Arc<dyn Files>, boot: &str, reserve: u64, settings: &StoreSettings) -> Result<Self, Error> {
         let failed = |source| Error::Open {
             path: files.path("."),
             source,
         };
         let caches = Arc::new(Caches::default());
-        let opened = open::open(&files, &caches).map_err(failed)?;
+        let numbers = Numbers::open(files.clone(), boot, reserve).map_err(failed)?;
+        let opened = open::open(&files, &caches, numbers).map_err(failed)?;
         let segments = Arc::new(Segments::new(opened.segments));
         let writers = Arc::new(Mutex::new(opened.writers));
         let deletion = Arc::new(Deletion::new(files.clone(), segments.clone(), settings.clone()));
         let keeper = Keeper::start(files.clone(), segments.clone(), caches, deletion.clone()).map_err(failed)?;
-        let writing = Writing::new(files.clone(), segments.clone(), keeper.bell(), settings);
+        let asked = (keeper.bell(), deletion.clone());
+        let writing = Writing::new(
+            files.clone(),
+            segments.clone(),
+            asked,
+            writers.clone(),
+            opened.end,
+            settings.into(),
+        );
         let (visible_now, visible) = watch::channel(segments.last());
-        let committer = Committer::new(writing, writers.clone(), visible_now);
-        let (queue, appends) = mpsc::channel(QUEUE_BATCHES_MAX);
+        let (health_now, health) = watch::channel(Health::default());
+        let committer = Committer::new(writing, writers.clone(), visible_now, health_now);
+        let queue = Arc::new(Queue::new());
+        let appends = queue.clone();
         let thread = std::thread::Builder::new()
             .name("log-committer".to_owned())
-            .spawn(move || committer.run(appends));
+            .spawn(move || committer.run(&appends));
         let thread = thread.map_err(failed)?;
         Ok(Self {
             segments,
             writers,
             visible,
-            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
-            committer: Mutex::new(Some((queue, thread))),
+            health,
+            queue,
+            committer: Mutex::new(Some(thread)),
             keeper: Mutex::new(Some(keeper)),
             deletion,
             _files: files,
@@ -131,27 +149,14 @@ impl Store {
     /// Cancel safe: the batch is queued or it is not. What is queued is written, waited for or not.
     ///
     /// # Errors
-    /// [`Error::Draining`] once closed.
+    /// [`Error::Overloaded`] when there was no room for some seconds, [`Error::Draining`] once closed.
     pub async fn append(&self, batch: Batch, durability: Durability, fate: &Fate) -> Result<Written, Error> {
-        let queue = {
-            let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
-            committer
-                .as_ref()
-                .map(|(queue, _)| queue.clone())
-                .ok_or(Error::Draining)?
-        };
-        let size = u32::try_from(batch.text.len().min(QUEUE_BYTES_MAX)).expect("the room is counted in 32 bits");
-        let room = self.room.clone().acquire_many_owned(size).await;
-        let (answer, written) = oneshot::channel();
-        let append = Append {
-            batch,
-            synced: durability == Durability::Synced,
-            fate: fate.clone(),
-            answer,
-            _room: room.expect("the semaphore is never closed"),
-        };
-        queue.send(append).await.map_err(|_| Error::StoreFailed)?;
-        Ok(Written::new(written))
+        self.queue.push(batch, durability, fate.clone()).await
+    }
+
+    /// Whether the disk takes entries, as far as the last write told.
+    pub fn health(&self) -> Health {
+        self.health.borrow().clone()
     }
 
     /// The sequence number of the last entry that readers see, as it rises. Ends once closed.
@@ -204,15 +209,21 @@ impl Store {
 
     /// Takes no more batches, writes and syncs those queued, and ends the committer. Blocks.
     pub fn close(&self) {
+        self.queue.close();
         let committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((queue, thread)) = committer {
-            drop(queue);
-            if thread.join().is_err() {
-                tracing::error!("the committer of the log panicked");
-            }
+        if let Some(thread) = committer
+            && thread.join().is_err()
+        {
+            tracing::error!("the committer of the log panicked");
         }
         drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
+}
+
+/// The boot of the system. Where it has none to tell, each start is one.
+fn boot() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    boot.map_or_else(|_| format!("{:?}", SystemTime::now()), |id| id.trim().to_owned())
 }
 
 impl Drop for Store {
@@ -226,5 +237,9 @@ fn damaged(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod tests;

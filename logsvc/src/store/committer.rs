@@ -5,33 +5,24 @@
 use std::{
     cmp::Ordering,
     collections::HashMap,
-    io,
+    mem,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::{
     append::{Append, Batch},
-    disk::is_full,
+    health::{Failure, Health},
+    queue::{Queue, Work},
     writers::{LastBatch, WriterId, Writers},
     writing::Writing,
 };
-use crate::error::Error;
 
-/// A group ends with the batch that reaches this size: a disk is at its best long before, and others wait for it.
-const GROUP_BYTES: usize = 8 * 1024 * 1024;
-
-/// What the disk was like the last time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Working,
-    /// The last write found no room. Each write tries again.
-    Full,
-    /// What a write leaves on the disk is not known any more: nothing is written again until a restart looks at it.
-    Retired,
-}
+/// How often a store that found no room looks for it without being asked.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Owns the end of the log.
 pub(super) struct Committer {
@@ -39,7 +30,7 @@ pub(super) struct Committer {
     /// Guards what is known of writers; changed only here. Never held while a disk is waited for.
     writers: Arc<Mutex<Writers>>,
     visible: watch::Sender<u64>,
-    state: State,
+    health: watch::Sender<Health>,
     /// The text of a group, kept for its room.
     text: Vec<u8>,
 }
@@ -49,6 +40,8 @@ pub(super) struct Committer {
 struct Plan {
     /// The number of the last entry of each batch; 0 where it is not known any more.
     answers: Vec<u64>,
+    /// How many entries are written.
+    entries: u64,
     /// Which batches are written: the others are duplicates.
     is_new: Vec<bool>,
     /// The sizes of the pieces of those that are.
@@ -57,24 +50,48 @@ struct Plan {
 }
 
 impl Committer {
-    pub(super) fn new(writing: Writing, writers: Arc<Mutex<Writers>>, visible: watch::Sender<u64>) -> Self {
+    pub(super) fn new(
+        writing: Writing,
+        writers: Arc<Mutex<Writers>>,
+        visible: watch::Sender<u64>,
+        health: watch::Sender<Health>,
+    ) -> Self {
         Self {
             writing,
             writers,
             visible,
-            state: State::Working,
+            health,
             text: Vec::new(),
         }
     }
 
-    /// Works until everybody who could append is gone.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Append>) {
-        while let Some(first) = queue.blocking_recv() {
-            self.commit(group(first, &mut queue));
+    /// Works until the queue is closed and empty.
+    pub(super) fn run(mut self, queue: &Queue) {
+        let _guard = Abandon(queue);
+        loop {
+            match queue.take(self.due()) {
+                Work::Group(group) => self.commit(group),
+                Work::Nothing => self.tick(),
+                Work::End => break,
+            }
         }
-        if self.state != State::Retired {
-            // A failure was logged; there is nobody to tell.
-            let _ = self.sync();
+        if let Err(failure) = self.writing.finish() {
+            // Numbers jump when it is opened next, that is all.
+            warn!(error = %failure, "the log is not ended as it should be");
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let room = matches!(*self.health.borrow(), Health::Full(_)).then(|| Instant::now() + ROOM_INTERVAL);
+        self.writing.due().into_iter().chain(room).min()
+    }
+
+    fn tick(&mut self) {
+        if let Err(failure) = self.writing.tick() {
+            self.note(failure.health());
+        }
+        if matches!(*self.health.borrow(), Health::Full(_)) && self.writing.has_room() {
+            self.note(Health::Working);
         }
     }
 
@@ -84,51 +101,60 @@ impl Committer {
         if group.is_empty() {
             return;
         }
-        match self.write(&group) {
-            Ok(plan) => {
-                self.publish(&group, &plan);
+        let plan = self.number(&group);
+        // A duplicate, too, is answered once it is as durable as asked.
+        let synced = group.iter().any(|append| append.synced);
+        match self.writing.commit(&self.text, plan.entries, synced) {
+            Ok(()) => {
+                if plan.entries > 0 {
+                    self.publish(&group, &plan);
+                    self.note(Health::Working);
+                }
                 answer(group, plan.answers);
             }
-            Err(failure) => refuse(group, failure),
+            Err(failure) => {
+                self.note(failure.health());
+                refuse(group, &failure);
+            }
         }
     }
 
-    fn write(&mut self, group: &[Append]) -> Result<Plan, Failure> {
-        if self.state == State::Retired {
-            return Err(Failure::Failed);
+    /// Says how the disk is when that is news.
+    fn note(&mut self, health: Health) {
+        if mem::discriminant(&*self.health.borrow()) == mem::discriminant(&health) {
+            return;
         }
-        self.writing.prepare().map_err(|error| self.retire("begin", &error))?;
-        let plan = self.number(group);
-        self.writing.write(&self.text).map_err(|error| self.undo(&error))?;
-        // A duplicate, too, is answered once it is as durable as asked.
-        if group.iter().any(|append| append.synced) {
-            self.sync()?;
+        match &health {
+            Health::Working => info!("the disk of the log works again: entries are written"),
+            Health::Full(cause) => warn!(
+                cause,
+                "the disk of the log is full: entries are refused until there is room"
+            ),
+            Health::Failed(cause) => error!(cause, "the disk of the log failed: entries are refused until it works"),
         }
-        if self.state == State::Full {
-            self.state = State::Working;
-            info!("the disk of the log has room again");
-        }
-        Ok(plan)
+        self.health.send_replace(health);
     }
 
     /// Makes the text of a group.
     fn number(&mut self, group: &[Append]) -> Plan {
         self.text.clear();
         let (mut next, mut plan) = (self.writing.next(), Plan::default());
-        for batch in group.iter().map(|append| &append.batch) {
-            let duplicate = self.duplicate(batch, &plan);
-            plan.is_new.push(duplicate.is_none());
-            plan.answers.push(duplicate.unwrap_or_else(|| {
-                batch.number(next, &mut self.text, &mut plan.sizes);
-                next += batch.sizes.len() as u64;
-                next - 1
-            }));
-            if let (Some((writer, number)), None) = (&batch.writer, duplicate) {
-                let last_batch = LastBatch {
-                    number: *number,
-                    last_sequence: next - 1,
-                };
-                plan.last_batches.insert(writer.clone(), last_batch);
+        for append in group {
+            let batch = &append.batch;
+            if let Some(known) = self.duplicate(batch, &plan) {
+                plan.is_new.push(false);
+                plan.answers.push(known);
+                continue;
+            }
+            batch.number(next, &mut self.text, &mut plan.sizes);
+            let entries = batch.sizes.len() as u64;
+            (next, plan.entries) = (next + entries, plan.entries + entries);
+            plan.is_new.push(true);
+            plan.answers.push(next - 1);
+            if let Some((writer, number)) = &batch.writer {
+                let (number, last_sequence) = (*number, next - 1);
+                plan.last_batches
+                    .insert(writer.clone(), LastBatch { number, last_sequence });
             }
         }
         plan
@@ -158,51 +184,15 @@ impl Committer {
         drop(writers);
         self.visible.send_replace(last);
     }
-
-    fn sync(&mut self) -> Result<(), Failure> {
-        // After a failed fsync the kernel may forget what it could not write: trying again would prove nothing.
-        self.writing.sync().map_err(|error| self.retire("sync", &error))
-    }
-
-    /// Cuts off what a failed write left.
-    fn undo(&mut self, cause: &io::Error) -> Failure {
-        if let Err(error) = self.writing.undo() {
-            return self.retire("truncate", &error);
-        }
-        if !is_full(cause) {
-            return self.retire("write", cause);
-        }
-        if self.state == State::Working {
-            self.state = State::Full;
-            warn!(error = %cause, "the disk of the log is full");
-        }
-        Failure::Full
-    }
-
-    fn retire(&mut self, operation: &str, cause: &io::Error) -> Failure {
-        self.state = State::Retired;
-        error!(operation, error = %cause, "the disk of the log failed: nothing is written until a restart");
-        Failure::Failed
-    }
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Failure {
-    Full,
-    Failed,
-}
+/// Whoever waits is told when the committer is gone.
+struct Abandon<'a>(&'a Queue);
 
-/// Takes what is queued behind `first`.
-fn group(first: Append, queue: &mut mpsc::Receiver<Append>) -> Vec<Append> {
-    let mut size_bytes = first.batch.text.len();
-    let mut group = vec![first];
-    while size_bytes < GROUP_BYTES
-        && let Ok(append) = queue.try_recv()
-    {
-        size_bytes += append.batch.text.len();
-        group.push(append);
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
-    group
 }
 
 /// Tells each its last number. Who stopped waiting is not told.
@@ -212,13 +202,9 @@ fn answer(group: Vec<Append>, answers: Vec<u64>) {
     }
 }
 
-fn refuse(group: Vec<Append>, failure: Failure) {
+fn refuse(group: Vec<Append>, failure: &Failure) {
     for append in group {
         append.fate.seal();
-        let error = match failure {
-            Failure::Full => Error::DiskFull,
-            Failure::Failed => Error::StoreFailed,
-        };
-        let _ = append.answer.send(Err(error));
+        let _ = append.answer.send(Err(failure.into()));
     }
 }

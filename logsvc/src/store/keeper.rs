@@ -18,6 +18,7 @@ use tracing::{debug, error, warn};
 pub(super) use self::deletion::Deletion;
 pub use self::deletion::Usage;
 use super::{
+    damaged,
     disk::Files,
     frames::FRAME_BYTES,
     plain::{self, Plain},
@@ -179,7 +180,9 @@ impl Keeping {
         }
         let list = self.segments.list();
         let next = list.iter().find_map(|segment| match &**segment {
-            Segment::Plain(plain) if plain.is_closed() && !self.failed.contains(&plain.first()) => Some(plain.clone()),
+            Segment::Plain(plain) if plain.writers().is_some() && !self.failed.contains(&plain.first()) => {
+                Some(plain.clone())
+            }
             _ => None,
         });
         let Some(plain) = next else { return false };
@@ -201,12 +204,15 @@ impl Keeping {
             self.files.remove(&plain::file_name(first))?;
             return Ok(true);
         }
+        let mut writers = Writers::default();
+        let known = plain.writers().and_then(|known| writers.restore(known));
+        known.ok_or_else(|| damaged("the writers of a segment are none"))?;
         let sealing = Sealing {
             files: &*self.files,
             plain: &**plain.contents(),
             first,
             size_bytes,
-            writers: Writers::default(),
+            writers,
             stop: &self.bell.stop,
             frame_bytes: FRAME_BYTES,
         };

@@ -2,10 +2,7 @@
 
 use std::{
     io,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use super::{
@@ -32,7 +29,7 @@ pub(super) struct Plain {
     contents: Arc<dyn Contents>,
     /// Guards what is where; held for lookups and for the addition of a group, never while a disk is waited for.
     index: Mutex<Index>,
-    is_closed: AtomicBool,
+    writers: OnceLock<Vec<u8>>,
 }
 
 impl Plain {
@@ -41,7 +38,7 @@ impl Plain {
             first,
             contents,
             index: Mutex::new(index),
-            is_closed: AtomicBool::new(false),
+            writers: OnceLock::new(),
         }
     }
 
@@ -63,14 +60,16 @@ impl Plain {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it will not be written any more: it can be sealed.
-    pub(super) fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Acquire)
+    /// The writers known at its end, as [`Writers::encode`](super::writers::Writers::encode) has them, once it is not
+    /// written any more and can be sealed.
+    pub(super) fn writers(&self) -> Option<&[u8]> {
+        self.writers.get().map(Vec::as_slice)
     }
 
-    /// Promises that it will not be written any more.
-    pub(super) fn close(&self) {
-        self.is_closed.store(true, Ordering::Release);
+    /// Promises that it will not be written any more, and keeps the writers known at its end.
+    pub(super) fn close(&self, writers: Vec<u8>) {
+        // A segment is closed once; if not, the writers are the same.
+        let _ = self.writers.set(writers);
     }
 
     pub(super) fn from(&self, sequence: u64, wanted: &Wanted) -> Option<Extent> {

@@ -25,20 +25,36 @@ pub(super) struct Scanned {
     pub(super) damaged: u64,
 }
 
+/// How the end of a file may be torn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tear {
+    /// Nothing behind this counts.
+    pub(super) end: u64,
+    /// Whether a power cut may have left holes, as file systems do that write the end of a file before what is in front
+    /// of it: zeros, and what is behind them was not synced either.
+    pub(super) has_holes: bool,
+}
+
 /// Reads a whole file whose first entry has the number `first`.
 ///
 /// A last line that is not an entry is left out. So is a last batch of a writer that is not whole, as a crash leaves it:
 /// the writer sends all of it again.
-pub(super) fn scan(contents: &dyn Contents, first: u64) -> io::Result<Scanned> {
+pub(super) fn scan(contents: &dyn Contents, first: u64, tear: Tear) -> io::Result<Scanned> {
     let mut scan = Scan::new(first);
-    scan.run(contents, u64::MAX)?;
+    scan.run(contents, tear)?;
     if let Some(batch) = scan
         .batch
         .take()
         .filter(|batch| batch.last_sequence >= scan.scanned.index.next())
     {
         scan = Scan::new(first);
-        scan.run(contents, batch.offset)?;
+        scan.run(
+            contents,
+            Tear {
+                end: batch.offset,
+                ..tear
+            },
+        )?;
     }
     Ok(scan.scanned)
 }
@@ -72,11 +88,14 @@ impl Scan {
         }
     }
 
-    /// Goes through all lines up to `end`.
-    fn run(&mut self, contents: &dyn Contents, end: u64) -> io::Result<()> {
-        let mut reader = BufReader::with_capacity(READ_BYTES, Reading::new(contents).take(end));
+    /// Goes through all lines up to where it is torn.
+    fn run(&mut self, contents: &dyn Contents, tear: Tear) -> io::Result<()> {
+        let mut reader = BufReader::with_capacity(READ_BYTES, Reading::new(contents).take(tear.end));
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line)? > 0 {
+            if tear.has_holes && line.contains(&0) {
+                break;
+            }
             let is_last = reader.fill_buf()?.is_empty();
             // Damage further back in a line is found by who reads the entry.
             let head = head(&line).filter(|head| self.allows(head.sequence) && (!is_last || parse(&line).is_ok()));

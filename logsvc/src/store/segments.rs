@@ -38,6 +38,14 @@ impl Segment {
         }
     }
 
+    /// The number that an entry after it may have.
+    pub(super) fn next(&self) -> u64 {
+        match self {
+            Self::Plain(plain) => plain.index().next(),
+            Self::Sealed(sealed) => sealed.next(),
+        }
+    }
+
     /// The first block with an entry at `sequence` or after it that may hold what is wanted.
     pub(super) fn from(&self, sequence: u64, wanted: &Wanted) -> io::Result<Option<Block>> {
         match self {

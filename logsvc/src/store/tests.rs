@@ -117,7 +117,7 @@ impl Broken {
             inner: Arc::new(Directory::open(directory).expect("a directory")),
             faults: faults.clone(),
         };
-        let store = Store::open_in(Arc::new(files), &StoreSettings::default());
+        let store = Store::open_in(Arc::new(files), "boot", NUMBERS_RESERVE, &StoreSettings::default());
         Self {
             store: store.expect("an open store"),
             faults,
@@ -163,7 +163,7 @@ async fn write(store: &Store, messages: &[&str]) -> Result<u64, Error> {
 }
 
 /// Everything that readers see, oldest first.
-fn all(store: &Store) -> Vec<(u64, String)> {
+pub(super) fn all(store: &Store) -> Vec<(u64, String)> {
     let (mut all, mut first) = (Vec::new(), 1);
     while let Some(block) = store.block_from(first, &Wanted::default()).expect("readable") {
         let text = store.read(&block).expect("readable");
@@ -392,7 +392,7 @@ async fn a_full_disk_keeps_nothing_of_the_batch_and_recovers() {
 }
 
 #[tokio::test]
-async fn a_failed_disk_takes_nothing_more_but_is_read_on() {
+async fn a_failed_disk_is_read_on_and_written_as_soon_as_it_works() {
     let failures = [
         Faults {
             sync: true,
@@ -413,20 +413,21 @@ async fn a_failed_disk_takes_nothing_more_but_is_read_on() {
         let broken = Broken::open(directory.path());
         write(&broken.store, &["a"]).await.expect("written");
         broken.set(faults);
-        assert!(
-            matches!(write(&broken.store, &["b"]).await, Err(Error::StoreFailed)),
-            "{faults:?}"
-        );
-        broken.set(Faults::default());
-        assert!(
-            matches!(write(&broken.store, &["c"]).await, Err(Error::StoreFailed)),
-            "{faults:?}"
-        );
+        let failed = write(&broken.store, &["b", "b"]).await;
+        assert!(matches!(failed, Err(Error::StoreFailed)), "{faults:?}");
+        assert!(matches!(broken.store.health(), Health::Failed(_)), "{faults:?}");
+        write(&broken.store, &["b"]).await.expect_err("it still fails");
         assert_eq!(all(&broken.store), numbered(&[(1, "a")]));
         assert_eq!(*broken.store.visible().borrow(), 1);
+        broken.set(Faults::default());
+        let last = write(&broken.store, &["c"]).await.expect("written");
+        assert!(last > 3, "{last} may be in doubt");
+        assert_eq!(broken.store.health(), Health::Working);
+        let expected = numbered(&[(1, "a"), (last, "c")]);
+        assert_eq!(all(&broken.store), expected);
         drop(broken);
         let store = open(&directory);
-        let last = *store.visible().borrow();
+        assert_eq!(all(&store), expected);
         assert_eq!(write(&store, &["d"]).await.expect("written"), last + 1);
     }
 }
@@ -435,12 +436,13 @@ async fn a_failed_disk_takes_nothing_more_but_is_read_on() {
 async fn a_sync_is_only_done_for_who_asks() {
     let directory = directory();
     let broken = Broken::open(directory.path());
+    write(&broken.store, &["first"]).await.expect("written");
     broken.set(Faults {
         sync: true,
         ..Faults::default()
     });
     let fate = Fate::default();
-    assert_eq!(write_as(&broken.store, &["a"], false, &fate).await.expect("written"), 1);
+    assert_eq!(write_as(&broken.store, &["a"], false, &fate).await.expect("written"), 2);
     assert!(matches!(
         write_as(&broken.store, &["b"], true, &fate).await,
         Err(Error::StoreFailed)
@@ -519,7 +521,7 @@ async fn a_batch_larger_than_the_queue_is_written() {
     let store = open(&directory);
     let huge = entry(&"\u{1}".repeat(crate::entry::MESSAGE_BYTES_MAX));
     let batch = Batch::encode(&vec![huge; 12]);
-    assert!(batch.text.len() > QUEUE_BYTES_MAX);
+    assert!(batch.text.len() > queue::QUEUE_BYTES_MAX);
     let written = store
         .append(batch, Durability::Written, &Fate::default())
         .await

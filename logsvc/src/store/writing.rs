@@ -1,28 +1,63 @@
 //! The end of the log: the segment that is written, and when it gives way to the next one.
+//!
+//! What is written counts once it is published. A failure leaves the segment as it was, or gives it up: then it ends, for
+//! ever, behind what was published, and the next group begins another segment above the numbers that are in doubt.
 
 use std::{
     io,
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
-
-use tracing::warn;
 
 use super::{
     append::Piece,
-    disk::Files,
+    disk::{Files, is_full},
+    health::Failure,
     index::Index,
-    keeper::Bell,
+    keeper::{Bell, Deletion},
+    numbers::{Cut, Numbers},
     plain::{Plain, file_name},
     segments::{Segment, Segments},
+    writers::Writers,
 };
 use crate::config::StoreSettings;
 
-/// When a segment gives way to the next one.
+/// What a power cut may cost those who asked for no more than WRITTEN.
+const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// As long as that at most.
+const UNSYNCED_MAX: Duration = Duration::from_secs(1);
+
+/// How much is written again at once.
+const SETTLE_BYTES: usize = 1024 * 1024;
+
+/// When a segment gives way to the next one, and when nothing is written.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+pub(super) struct Limits {
     size_bytes: u64,
     age: Duration,
+    /// With less room than this nothing is written.
+    free_min_bytes: u64,
+}
+
+impl From<&StoreSettings> for Limits {
+    fn from(settings: &StoreSettings) -> Self {
+        Self {
+            size_bytes: settings.segment_size_bytes,
+            age: settings.segment_age,
+            // Retention begins to make room when there is twice as much.
+            free_min_bytes: settings.retention_free_bytes / 2,
+        }
+    }
+}
+
+/// Where the log goes on.
+#[derive(Debug)]
+pub(super) struct End {
+    /// The segment that is written on, when there is one.
+    pub(super) active: Option<Arc<Plain>>,
+    /// The number that the next entry gets.
+    pub(super) next: u64,
+    pub(super) numbers: Numbers,
 }
 
 /// The segment that is written.
@@ -31,9 +66,24 @@ struct Active {
     plain: Arc<Plain>,
     /// Where the next line belongs.
     end: u64,
-    /// Whether something was written that is not synced.
-    is_dirty: bool,
     since: SystemTime,
+    /// What is not synced, once something is.
+    unsynced: Option<Unsynced>,
+}
+
+#[derive(Debug)]
+struct Unsynced {
+    since: Instant,
+    /// Where it begins.
+    offset: u64,
+}
+
+/// A part of a segment that could not be synced.
+#[derive(Debug)]
+struct Doubt {
+    plain: Arc<Plain>,
+    offset: u64,
+    end: u64,
 }
 
 /// Writes at the end of the log.
@@ -43,42 +93,43 @@ pub(super) struct Writing {
     segments: Arc<Segments>,
     /// Rung when a segment can be sealed.
     bell: Arc<Bell>,
+    /// Asked when there is no room.
+    deletion: Arc<Deletion>,
+    /// Guards what is known of writers; changed only by the committer. Never held while a disk is waited for.
+    writers: Arc<Mutex<Writers>>,
     limits: Limits,
+    numbers: Numbers,
     /// `None` until there is something to write.
     active: Option<Active>,
     /// The number that the next entry gets.
     next: u64,
+    /// Where a segment ends that was given up, until that is kept.
+    cut: Option<Cut>,
+    /// What readers see of that segment, and of which nobody knows whether it is synced.
+    doubt: Option<Doubt>,
 }
 
 impl Writing {
-    /// Goes on with the last segment.
     pub(super) fn new(
         files: Arc<dyn Files>,
         segments: Arc<Segments>,
-        bell: Arc<Bell>,
-        settings: &StoreSettings,
+        (bell, deletion): (Arc<Bell>, Arc<Deletion>),
+        writers: Arc<Mutex<Writers>>,
+        end: End,
+        limits: Limits,
     ) -> Self {
-        let list = segments.list();
-        let (active, next) = match list.last().map(|segment| &**segment) {
-            Some(Segment::Plain(plain)) => (Some(Active::new(plain.clone())), plain.index().next()),
-            Some(Segment::Sealed(sealed)) => (None, sealed.next()),
-            None => (None, 1),
-        };
-        for segment in &list[..list.len().saturating_sub(1)] {
-            if let Segment::Plain(plain) = &**segment {
-                plain.close();
-            }
-        }
         Self {
-            active,
             files,
             segments,
             bell,
-            limits: Limits {
-                size_bytes: settings.segment_size_bytes,
-                age: settings.segment_age,
-            },
-            next,
+            deletion,
+            writers,
+            limits,
+            numbers: end.numbers,
+            active: end.active.map(Active::new),
+            next: end.next,
+            cut: None,
+            doubt: None,
         }
     }
 
@@ -87,67 +138,33 @@ impl Writing {
         self.next
     }
 
-    /// Has a segment to write to. When the next one cannot be made, the one before is written on.
-    pub(super) fn prepare(&mut self) -> io::Result<()> {
-        let limits = self.limits;
-        if self.active.as_ref().is_some_and(|active| !active.is_due(limits)) {
-            return Ok(());
-        }
-        match self.rotate() {
-            Err(error) if self.active.is_some() => {
-                warn!(%error, "cannot begin another segment of the log");
-                Ok(())
+    /// Whether the store may use what is left of the disk.
+    pub(super) fn has_room(&self) -> bool {
+        // A disk that does not tell is tried.
+        let free_bytes = self.files.free_bytes().unwrap_or(u64::MAX);
+        free_bytes >= self.limits.free_min_bytes
+    }
+
+    /// Writes the lines of so many entries, which nobody sees before they are published, and returns when they are as
+    /// durable as asked, and all that was written before.
+    pub(super) fn commit(&mut self, text: &[u8], entries: u64, synced: bool) -> Result<(), Failure> {
+        if entries > 0 {
+            self.prepare(entries)?;
+            match self.write(text, entries) {
+                // What was written is cut off again: once there is room it is written as if nothing happened.
+                Err(failure) if failure.is_full() && self.deletion.make_room(true) => self.write(text, entries)?,
+                result => result?,
             }
-            result => result,
         }
-    }
-
-    /// Begins another segment, once the one before is synced.
-    fn rotate(&mut self) -> io::Result<()> {
-        self.sync()?;
-        let name = file_name(self.next);
-        let contents = self.files.create(&name)?;
-        if let Err(error) = self.files.sync_names() {
-            // Who opens the directory next does so, too, when this fails.
-            let _ = self.files.remove(&name);
-            return Err(error);
-        }
-        let plain = Arc::new(Plain::new(self.next, contents, Index::starting_at(self.next)));
-        self.segments
-            .change(|segments| segments.push(Arc::new(Segment::Plain(plain.clone()))));
-        if let Some(before) = self.active.replace(Active::new(plain)) {
-            before.plain.close();
-            self.bell.ring();
+        if synced || self.unsynced_bytes(text.len()) >= UNSYNCED_BYTES_MAX {
+            self.sync().map_err(|error| self.give_up("sync", error, entries))?;
         }
         Ok(())
     }
 
-    /// Writes lines at the end, which nobody sees yet. After an error some of it may be there.
-    pub(super) fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        let active = self.active.as_mut().expect("it is prepared");
-        active.plain.contents().write(text, active.end)?;
-        active.is_dirty = true;
-        Ok(())
-    }
-
-    /// Cuts off what a failed write left.
-    pub(super) fn undo(&mut self) -> io::Result<()> {
-        let active = self.active.as_ref().expect("it is prepared");
-        active.plain.contents().truncate(active.end)
-    }
-
-    /// Returns when a power cut would leave everything that was written before.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        if let Some(active) = self.active.as_mut().filter(|active| active.is_dirty) {
-            active.plain.contents().sync()?;
-            active.is_dirty = false;
-        }
-        Ok(())
-    }
-
-    /// Shows to readers what was written: pieces with the sizes that they have now. Returns the number of the last entry.
+    /// Shows to readers what was committed: pieces with the sizes that they have now. Returns the number of the last entry.
     pub(super) fn publish<'a>(&mut self, pieces: impl Iterator<Item = (&'a Piece, usize)>) -> u64 {
-        let active = self.active.as_mut().expect("it is prepared");
+        let active = self.active.as_mut().expect("something was written");
         let mut index = active.plain.index();
         for (piece, size_bytes) in pieces {
             index.push_piece(piece, size_bytes);
@@ -155,6 +172,180 @@ impl Writing {
         active.end = index.size_bytes();
         self.next = index.next();
         index.last()
+    }
+
+    /// When there is something to do that nobody asks for.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let active = self.active.as_ref()?;
+        let sync = active.unsynced.as_ref().map(|unsynced| unsynced.since + UNSYNCED_MAX);
+        let end = Instant::now().checked_add(self.limits.age.saturating_sub(active.age()));
+        sync.into_iter().chain(end).min()
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self) -> Result<(), Failure> {
+        if self.active.as_ref().is_some_and(|active| active.is_due(self.limits)) {
+            return self.close();
+        }
+        let is_due = |unsynced: &Unsynced| unsynced.since.elapsed() >= UNSYNCED_MAX;
+        match self.active.as_ref().and_then(|active| active.unsynced.as_ref()) {
+            Some(unsynced) if is_due(unsynced) => self.sync().map_err(|error| self.give_up("sync", error, 0)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Syncs everything, and keeps that nothing is missing.
+    pub(super) fn finish(&mut self) -> Result<(), Failure> {
+        self.sync().map_err(|error| self.give_up("sync", error, 0))?;
+        self.keep_cut()?;
+        self.numbers
+            .finish(self.next - 1)
+            .map_err(|error| Failure::of("keep the last number", error))
+    }
+
+    /// Has a segment to write to, and numbers for so many entries.
+    fn prepare(&mut self, entries: u64) -> Result<(), Failure> {
+        if !self.has_room() && !(self.deletion.make_room(false) && self.has_room()) {
+            return Err(Failure::reserved());
+        }
+        if self.active.as_ref().is_some_and(|active| active.is_due(self.limits)) {
+            self.close()?;
+        }
+        if self.active.is_none() {
+            self.settle().map_err(|error| Failure::unsure("sync again", error))?;
+            self.keep_cut()?;
+            self.begin().map_err(|error| Failure::of("begin a segment", error))?;
+        }
+        let allowed = self.numbers.allow(self.next, self.next + entries - 1);
+        allowed.map_err(|error| Failure::of("reserve numbers", error))
+    }
+
+    /// Ends the segment: it can be sealed.
+    fn close(&mut self) -> Result<(), Failure> {
+        self.sync().map_err(|error| self.give_up("sync", error, 0))?;
+        if let Some(active) = self.active.take() {
+            active.plain.close(self.writers().encode());
+            self.bell.ring();
+        }
+        Ok(())
+    }
+
+    fn keep_cut(&mut self) -> Result<(), Failure> {
+        if let Some(cut) = self.cut {
+            let kept = self.numbers.give_up(cut, self.next);
+            kept.map_err(|error| Failure::of("keep where a segment ends", error))?;
+            self.cut = None;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        let name = file_name(self.next);
+        let contents = self.files.create(&name)?;
+        if let Err(error) = self.files.sync_names() {
+            // When this fails, too, it is done when the directory is opened: it is empty.
+            let _ = self.files.remove(&name);
+            return Err(error);
+        }
+        let plain = Arc::new(Plain::new(self.next, contents, Index::starting_at(self.next)));
+        let segment = Arc::new(Segment::Plain(plain.clone()));
+        self.segments.change(|segments| segments.push(segment));
+        self.active = Some(Active::new(plain));
+        Ok(())
+    }
+
+    fn write(&mut self, text: &[u8], entries: u64) -> Result<(), Failure> {
+        let active = self.active.as_mut().expect("it is prepared");
+        if let Err(error) = active.plain.contents().write(text, active.end) {
+            return Err(self.undo(error, entries));
+        }
+        active.unsynced.get_or_insert_with(|| Unsynced {
+            since: Instant::now(),
+            offset: active.end,
+        });
+        Ok(())
+    }
+
+    /// Cuts off what a failed write left, so that no power cut brings it back under numbers that others have then.
+    fn undo(&mut self, cause: io::Error, entries: u64) -> Failure {
+        let active = self.active.as_mut().expect("it is prepared");
+        let contents = active.plain.contents();
+        let undone = contents.truncate(active.end).and_then(|()| contents.sync());
+        if undone.is_ok() {
+            active.unsynced = None;
+        }
+        match undone {
+            Ok(()) if is_full(&cause) => Failure::of("write", cause),
+            _ => self.give_up("write", cause, entries),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.settle()?;
+        if let Some(active) = self.active.as_mut().filter(|active| active.unsynced.is_some()) {
+            active.plain.contents().sync()?;
+            active.unsynced = None;
+        }
+        Ok(())
+    }
+
+    /// Writes what could not be synced once more, so that the kernel has to write it, too.
+    fn settle(&mut self) -> io::Result<()> {
+        let Some(doubt) = &self.doubt else {
+            return Ok(());
+        };
+        let contents = doubt.plain.contents();
+        let mut bytes = vec![0; SETTLE_BYTES];
+        let mut offset = doubt.offset;
+        while offset < doubt.end {
+            let length = usize::try_from(doubt.end - offset).map_or(SETTLE_BYTES, |rest| rest.min(SETTLE_BYTES));
+            contents.read_exact(&mut bytes[..length], offset)?;
+            contents.write(&bytes[..length], offset)?;
+            offset += length as u64;
+        }
+        contents.sync()?;
+        self.doubt = None;
+        Ok(())
+    }
+
+    /// Ends the segment behind what was published: after a failed fsync the kernel may forget what it could not write, so
+    /// that trying again would prove nothing. The numbers of so many entries behind that are not given away again.
+    fn give_up(&mut self, doing: &'static str, cause: io::Error, entries: u64) -> Failure {
+        if let Some(active) = self.active.take() {
+            // What is kept of the cut counts, should this fail.
+            let _ = active.plain.contents().truncate(active.end);
+            self.cut = Some(Cut {
+                segment: active.plain.first(),
+                size_bytes: active.end,
+            });
+            self.doubt = active.doubt();
+            self.leave(&active.plain);
+        }
+        self.next += entries;
+        Failure::unsure(doing, cause)
+    }
+
+    /// Leaves a segment as it is.
+    fn leave(&self, plain: &Plain) {
+        plain.close(self.writers().encode());
+        self.bell.ring();
+        if plain.index().size_bytes() == 0 {
+            let first = plain.first();
+            self.segments
+                .change(|segments| segments.retain(|segment| segment.first() != first));
+            // When this fails it is done when the directory is opened.
+            let _ = self.files.remove(&file_name(first));
+        }
+    }
+
+    fn unsynced_bytes(&self, written: usize) -> u64 {
+        let active = self.active.as_ref();
+        let unsynced = active.and_then(|active| Some(active.end - active.unsynced.as_ref()?.offset));
+        unsynced.map_or(0, |unsynced| unsynced + written as u64)
+    }
+
+    fn writers(&self) -> MutexGuard<'_, Writers> {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -165,14 +356,27 @@ impl Active {
         Self {
             plain,
             end,
-            is_dirty: false,
             since,
+            unsynced: None,
         }
     }
 
+    /// What is published of it and not synced.
+    fn doubt(&self) -> Option<Doubt> {
+        let unsynced = self.unsynced.as_ref().filter(|unsynced| unsynced.offset < self.end)?;
+        Some(Doubt {
+            plain: self.plain.clone(),
+            offset: unsynced.offset,
+            end: self.end,
+        })
+    }
+
+    /// A clock that went back makes no segment old.
+    fn age(&self) -> Duration {
+        self.since.elapsed().unwrap_or_default()
+    }
+
     fn is_due(&self, limits: Limits) -> bool {
-        // A clock that went back makes no segment old.
-        let age = self.since.elapsed().unwrap_or_default();
-        self.end >= limits.size_bytes || self.end > 0 && age >= limits.age
+        self.end >= limits.size_bytes || self.end > 0 && self.age() >= limits.age
     }
 }

@@ -86,12 +86,21 @@ fn files(directory: &tempfile::TempDir) -> Arc<Directory> {
 fn keeping(files: Arc<dyn Files>, firsts: &[u64], settings: StoreSettings) -> Keeping {
     let open = |first: &u64| {
         let contents = files.open(&plain::file_name(*first)).expect("there");
-        let index: index::Index = scan::scan(&*contents, *first).expect("readable").index;
+        let index: index::Index = scan::scan(
+            &*contents,
+            *first,
+            scan::Tear {
+                end: u64::MAX,
+                has_holes: false,
+            },
+        )
+        .expect("readable")
+        .index;
         Arc::new(Plain::new(*first, contents, index))
     };
     let segments: Vec<_> = firsts.iter().map(open).collect();
     for plain in &segments[..segments.len() - 1] {
-        plain.close();
+        plain.close(Vec::new());
     }
     let segments = segments
         .into_iter()

@@ -16,7 +16,7 @@ use crate::{
         frames::{Found, Walk},
         keeper,
         plain::{self, Plain},
-        scan::scan,
+        scan::{Tear, scan},
         segments::{Block, Segment},
         writers::{LastBatch, Writers},
     },
@@ -296,7 +296,7 @@ proptest! {
         }
         let fixture = Fixture::new(&text);
         let contents = fixture.files.open(&plain::file_name(1)).expect("there");
-        let index = scan(&*contents, 1).expect("readable").index;
+        let index = scan(&*contents, 1, Tear { end: u64::MAX, has_holes: false }).expect("readable").index;
         let size_bytes = usize::try_from(index.size_bytes()).expect("small");
         // What is empty is never sealed.
         prop_assume!(size_bytes > 0);

@@ -1,0 +1,171 @@
+//! What waits for the committer.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::timeout,
+};
+
+use super::append::{Append, Batch, Durability, Fate, Written};
+use crate::error::Error;
+
+/// How much waits for the committer, so that slow disks do not fill the memory; more waits in the callers.
+pub(super) const QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What a batch takes besides its text, so that small ones do not fill the memory either.
+const BATCH_BYTES: usize = 1024;
+/// How long a caller waits for room: longer than a disk stutters, and shorter than clients wait for an answer.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(5);
+/// A group ends with the batch that reaches this size: a disk is at its best long before, and others wait for it.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// Whether batches are taken.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// What waits is still written.
+    Closed,
+    /// There is no committer any more.
+    Abandoned,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    appends: VecDeque<Append>,
+    state: State,
+}
+
+/// Batches in the order in which they are written.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// In bytes.
+    room: Arc<Semaphore>,
+    /// Guards what waits; held to add to it or to take from it.
+    waiting: Mutex<Waiting>,
+    /// Something waits, or the queue was closed.
+    arrived: Condvar,
+}
+
+/// What the committer has to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// To write these.
+    Group(Vec<Append>),
+    /// To look after what is due.
+    Nothing,
+    /// To end.
+    End,
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            waiting: Mutex::default(),
+            arrived: Condvar::new(),
+        }
+    }
+
+    /// Adds a batch once there is room.
+    ///
+    /// Cancel safe: it is added or it is not.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`], [`Error::Draining`] once closed, [`Error::StoreFailed`] once abandoned.
+    pub(super) async fn push(&self, batch: Batch, durability: Durability, fate: Fate) -> Result<Written, Error> {
+        let size_bytes = (batch.text.len() + BATCH_BYTES).min(QUEUE_BYTES_MAX);
+        let permits = u32::try_from(size_bytes).expect("the room is counted in 32 bits");
+        let room = self.room(permits).await?;
+        let (answer, written) = oneshot::channel();
+        let mut waiting = self.waiting();
+        match waiting.state {
+            State::Open => {}
+            State::Closed => return Err(Error::Draining),
+            State::Abandoned => return Err(Error::StoreFailed),
+        }
+        waiting.appends.push_back(Append {
+            batch,
+            synced: durability == Durability::Synced,
+            fate,
+            answer,
+            _room: room,
+        });
+        drop(waiting);
+        self.arrived.notify_one();
+        Ok(Written::new(written))
+    }
+
+    async fn room(&self, permits: u32) -> Result<OwnedSemaphorePermit, Error> {
+        // There usually is some, and then nothing is to be timed.
+        if let Ok(room) = self.room.clone().try_acquire_many_owned(permits) {
+            return Ok(room);
+        }
+        let room = timeout(ROOM_WAIT_MAX, self.room.clone().acquire_many_owned(permits)).await;
+        room.map_err(|_| Error::Overloaded)?.map_err(|_| Error::StoreFailed)
+    }
+
+    /// Takes what waits, as much as makes a group, as soon as something does. Returns without it at `until`.
+    pub(super) fn take(&self, until: Option<Instant>) -> Work {
+        let mut waiting = self.waiting();
+        loop {
+            if !waiting.appends.is_empty() {
+                return Work::Group(group(&mut waiting.appends));
+            }
+            if waiting.state != State::Open {
+                return Work::End;
+            }
+            let rest = until.map(|until| until.saturating_duration_since(Instant::now()));
+            waiting = match rest {
+                Some(Duration::ZERO) => return Work::Nothing,
+                Some(rest) => self
+                    .arrived
+                    .wait_timeout(waiting, rest)
+                    .map(|(waiting, _)| waiting)
+                    .unwrap_or_else(|error| error.into_inner().0),
+                None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Takes no more batches.
+    pub(super) fn close(&self) {
+        let mut waiting = self.waiting();
+        if waiting.state == State::Open {
+            waiting.state = State::Closed;
+        }
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    /// Tells that nobody takes anything any more: fails what waits, and what comes.
+    pub(super) fn abandon(&self) {
+        let mut waiting = self.waiting();
+        if waiting.state == State::Open {
+            waiting.state = State::Abandoned;
+        }
+        let failed = mem::take(&mut waiting.appends);
+        drop(waiting);
+        drop(failed);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn group(appends: &mut VecDeque<Append>) -> Vec<Append> {
+    let mut size_bytes = 0;
+    let is_full = |append: &Append| {
+        let is_full = size_bytes >= GROUP_BYTES;
+        size_bytes += append.batch.text.len();
+        is_full
+    };
+    let length = appends.iter().position(is_full).unwrap_or(appends.len());
+    appends.drain(..length).collect()
+}
