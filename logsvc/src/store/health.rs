@@ -50,6 +50,11 @@ impl Failure {
         Self::of("look for room", io::Error::new(io::ErrorKind::StorageFull, cause))
     }
 
+    /// Whether there was only no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     /// The health of a store that fails like this.
     pub(super) fn health(&self) -> Health {
         match self.is_full {
