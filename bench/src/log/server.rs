@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use super::load;
-use crate::process::{PATIENCE, Process, free_port};
+use crate::process::{PATIENCE, Process};
 
 /// How often a state is looked at.
 const POLL: Duration = Duration::from_millis(1);
@@ -43,26 +43,35 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     program: Vec<OsString>,
     args: Vec<OsString>,
+    /// Ends with the server.
+    _registry: Option<Process>,
     dir: TempDir,
 }
 
 impl Server {
-    /// Log as it comes, with no data and no registry.
+    /// Log as it comes, with no data, and a registry of its own: it does not run for long without.
     pub(crate) async fn log(programs: &Programs) -> Result<Self> {
         let dir = tempfile::tempdir_in(&programs.dir)?;
-        let data = dir.path().join("data");
-        let registry = format!("127.0.0.1:{}", free_port()?);
-        let args = ["--data-dir".into(), data.into(), "--registry".into(), registry.into()];
-        Self::start(programs.log.clone(), args.into(), dir).await
+        let (data, said) = (dir.path().join("data"), dir.path().join("registry-said"));
+        let program = [programs.bench.as_os_str(), "serve".as_ref(), "registry".as_ref()];
+        let mut registry = Process::start(&program, &["--ephemeral", "--listen", "127.0.0.1:0"], &said)?;
+        let address = registry.listening(&said).await?.to_string();
+        let args = ["--data-dir".into(), data.into(), "--registry".into(), address.into()];
+        Self::start(programs.log.clone(), args.into(), dir, Some(registry)).await
     }
 
     /// The collector that keeps nothing.
     pub(crate) async fn discard(programs: &Programs) -> Result<Self> {
         let program = vec![programs.bench.clone().into(), "serve".into(), "discard".into()];
-        Self::start(program, Vec::new(), tempfile::tempdir_in(&programs.dir)?).await
+        Self::start(program, Vec::new(), tempfile::tempdir_in(&programs.dir)?, None).await
     }
 
-    async fn start(program: Vec<OsString>, mut args: Vec<OsString>, dir: TempDir) -> Result<Self> {
+    async fn start(
+        program: Vec<OsString>,
+        mut args: Vec<OsString>,
+        dir: TempDir,
+        registry: Option<Process>,
+    ) -> Result<Self> {
         args.extend(["--listen".into(), "127.0.0.1:0".into()]);
         let said = dir.path().join("said");
         let mut process = Process::start(&program, &args, &said)?;
@@ -72,6 +81,7 @@ impl Server {
             address,
             program,
             args,
+            _registry: registry,
             dir,
         })
     }
