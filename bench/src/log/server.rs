@@ -133,20 +133,23 @@ impl Server {
     /// How long the segment is that is written to, in bytes.
     pub(crate) fn active_bytes(&self) -> Result<u64> {
         let text = self.files()?.into_iter().filter(|(_, name)| name.ends_with(TEXT));
-        let active = text.max_by(|a, b| a.1.cmp(&b.1)).context("there is no segment")?;
-        Ok(active.0.metadata()?.len())
+        // There is none before the first entry.
+        let active = text.max_by(|a, b| a.1.cmp(&b.1));
+        active.map_or(Ok(0), |(path, _)| Ok(path.metadata()?.len()))
     }
 
     /// Waits until nothing but the last segment is not sealed, and tells what the others take: their bytes, and how many
     /// entries they have. `None` when there are none.
-    pub(crate) async fn sealed(&self) -> Result<Option<(u64, u64)>> {
+    pub(crate) async fn sealed(&mut self) -> Result<Option<(u64, u64)>> {
         let started = Instant::now();
         let first_of_last = loop {
             let files = self.files()?;
             let mut text = files.iter().filter(|(_, name)| name.ends_with(TEXT));
-            let last = text.next().context("there is no segment")?;
-            if text.next().is_none() {
-                break first_number(&last.1)?;
+            match (text.next(), text.next()) {
+                (Some((_, last)), None) => break first_number(last)?,
+                // All are sealed.
+                (None, _) => break self.last_sequence().await? + 1,
+                _ => {}
             }
             ensure!(started.elapsed() < PATIENCE, "segments are not sealed");
             tokio::time::sleep(POLL).await;
