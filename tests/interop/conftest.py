@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 import uuid
@@ -121,31 +120,34 @@ class LogServer:
     data_dir: Path
 
 
+@contextmanager
+def service_process(binary, *flags):
+    """The address of a service that runs on a free port; it is killed at the end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HOMEROOM_")}
+    process = subprocess.Popen(
+        [os.environ[binary], "--listen", "127.0.0.1:0", *flags], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    watchdog = threading.Timer(MESH_PATIENCE, process.kill)
+    watchdog.start()
+    try:
+        line = next(line for line in process.stderr if "listening on " in line)
+        yield line.split("listening on ")[1].strip()
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
 @pytest.fixture
 def start_log(tmp_path):
-    """Starts a Log with these flags, on a free port and with a fresh data directory; it is gone at the end."""
+    """Starts a Log with these flags, with a fresh data directory and a registry of its own."""
 
     @contextmanager
     def start(*flags):
-        # Nobody is registered anywhere: the port of the registry is bound, and nobody listens there.
-        with socket.socket() as bound:
-            bound.bind(("127.0.0.1", 0))
-            nobody = "127.0.0.1:{}".format(bound.getsockname()[1])
-            flags = ["--listen", "127.0.0.1:0", "--registry", nobody, "--data-dir", tmp_path, *flags]
-            environment = {name: value for name, value in os.environ.items() if not name.startswith("HOMEROOM_")}
-            process = subprocess.Popen(
-                [os.environ["LOGSVC_BINARY"], *flags], stderr=subprocess.PIPE, text=True, env=environment
-            )
-            watchdog = threading.Timer(MESH_PATIENCE, process.kill)
-            watchdog.start()
-            try:
-                line = next(line for line in process.stderr if "listening on " in line)
-                with channel(line.split("listening on ")[1].strip()) as opened:
-                    yield LogServer(opened, log_pb2_grpc.LogStub(opened), tmp_path)
-            finally:
-                watchdog.cancel()
-                process.kill()
-                process.wait()
-                process.stderr.close()
+        with service_process("REGISTRY_BINARY", "--ephemeral") as registry:
+            flags = ["--registry", registry, "--data-dir", tmp_path, *flags]
+            with service_process("LOGSVC_BINARY", *flags) as address, channel(address) as opened:
+                yield LogServer(opened, log_pb2_grpc.LogStub(opened), tmp_path)
 
     return start

@@ -12,6 +12,7 @@ from homeroom.log.v1 import log_pb2
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.grpc import client_interceptor
+from opentelemetry.instrumentation.grpc.grpcext import intercept_channel
 from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
@@ -107,7 +108,7 @@ def wait_for(log, trace_id, of_service):
 
 
 def test_a_call_of_a_python_process_is_one_trace_with_what_grades_did(mesh, log, channels, service, sdk):
-    traced = grpc.intercept_channel(channels["grades"], client_interceptor(sdk.tracers))
+    traced = intercept_channel(channels["grades"], client_interceptor(sdk.tracers))
     grade = grades_pb2.Grade(title="Trace", type=grades_pb2.GRADE_TYPE_QUIZ, score=2)
     with sdk.tracer.start_as_current_span("mark") as root:
         request = grades_pb2.AddGradeRequest(student_id=5, grade=grade)

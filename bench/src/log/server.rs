@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use super::load;
-use crate::process::{PATIENCE, Process, free_port};
+use crate::process::{PATIENCE, Process};
 
 /// How often a state is looked at.
 const POLL: Duration = Duration::from_millis(1);
@@ -43,26 +43,35 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     program: Vec<OsString>,
     args: Vec<OsString>,
+    /// Ends with the server.
+    _registry: Option<Process>,
     dir: TempDir,
 }
 
 impl Server {
-    /// Log as it comes, with no data and no registry.
+    /// Log as it comes, with no data, and a registry of its own: it does not run for long without.
     pub(crate) async fn log(programs: &Programs) -> Result<Self> {
         let dir = tempfile::tempdir_in(&programs.dir)?;
-        let data = dir.path().join("data");
-        let registry = format!("127.0.0.1:{}", free_port()?);
-        let args = ["--data-dir".into(), data.into(), "--registry".into(), registry.into()];
-        Self::start(programs.log.clone(), args.into(), dir).await
+        let (data, said) = (dir.path().join("data"), dir.path().join("registry-said"));
+        let program = [programs.bench.as_os_str(), "serve".as_ref(), "registry".as_ref()];
+        let mut registry = Process::start(&program, &["--ephemeral", "--listen", "127.0.0.1:0"], &said)?;
+        let address = registry.listening(&said).await?.to_string();
+        let args = ["--data-dir".into(), data.into(), "--registry".into(), address.into()];
+        Self::start(programs.log.clone(), args.into(), dir, Some(registry)).await
     }
 
     /// The collector that keeps nothing.
     pub(crate) async fn discard(programs: &Programs) -> Result<Self> {
         let program = vec![programs.bench.clone().into(), "serve".into(), "discard".into()];
-        Self::start(program, Vec::new(), tempfile::tempdir_in(&programs.dir)?).await
+        Self::start(program, Vec::new(), tempfile::tempdir_in(&programs.dir)?, None).await
     }
 
-    async fn start(program: Vec<OsString>, mut args: Vec<OsString>, dir: TempDir) -> Result<Self> {
+    async fn start(
+        program: Vec<OsString>,
+        mut args: Vec<OsString>,
+        dir: TempDir,
+        registry: Option<Process>,
+    ) -> Result<Self> {
         args.extend(["--listen".into(), "127.0.0.1:0".into()]);
         let said = dir.path().join("said");
         let mut process = Process::start(&program, &args, &said)?;
@@ -72,6 +81,7 @@ impl Server {
             address,
             program,
             args,
+            _registry: registry,
             dir,
         })
     }
@@ -123,20 +133,23 @@ impl Server {
     /// How long the segment is that is written to, in bytes.
     pub(crate) fn active_bytes(&self) -> Result<u64> {
         let text = self.files()?.into_iter().filter(|(_, name)| name.ends_with(TEXT));
-        let active = text.max_by(|a, b| a.1.cmp(&b.1)).context("there is no segment")?;
-        Ok(active.0.metadata()?.len())
+        // There is none before the first entry.
+        let active = text.max_by(|a, b| a.1.cmp(&b.1));
+        active.map_or(Ok(0), |(path, _)| Ok(path.metadata()?.len()))
     }
 
     /// Waits until nothing but the last segment is not sealed, and tells what the others take: their bytes, and how many
     /// entries they have. `None` when there are none.
-    pub(crate) async fn sealed(&self) -> Result<Option<(u64, u64)>> {
+    pub(crate) async fn sealed(&mut self) -> Result<Option<(u64, u64)>> {
         let started = Instant::now();
         let first_of_last = loop {
             let files = self.files()?;
             let mut text = files.iter().filter(|(_, name)| name.ends_with(TEXT));
-            let last = text.next().context("there is no segment")?;
-            if text.next().is_none() {
-                break first_number(&last.1)?;
+            match (text.next(), text.next()) {
+                (Some((_, last)), None) => break first_number(last)?,
+                // All are sealed.
+                (None, _) => break self.last_sequence().await? + 1,
+                _ => {}
             }
             ensure!(started.elapsed() < PATIENCE, "segments are not sealed");
             tokio::time::sleep(POLL).await;

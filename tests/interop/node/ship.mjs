@@ -4,13 +4,14 @@ import { SpanKind, SpanStatusCode, context, trace } from '@opentelemetry/api';
 import { SeverityNumber } from '@opentelemetry/api-logs';
 import { OTLPLogExporter } from '@opentelemetry/exporter-logs-otlp-grpc';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-grpc';
-import { resourceFromAttributes } from '@opentelemetry/resources';
+import { defaultResource, resourceFromAttributes } from '@opentelemetry/resources';
 import { BatchLogRecordProcessor, LoggerProvider } from '@opentelemetry/sdk-logs';
 import { BatchSpanProcessor, NodeTracerProvider } from '@opentelemetry/sdk-trace-node';
 
 const [address, service] = process.argv.slice(2);
 const url = `http://${address}`;
-const resource = resourceFromAttributes({ 'service.name': service, 'service.instance.id': 'node-1' });
+const names = { 'service.name': service, 'service.instance.id': 'node-1' };
+const resource = defaultResource().merge(resourceFromAttributes(names));
 const tracers = new NodeTracerProvider({
   resource,
   spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter({ url }))],

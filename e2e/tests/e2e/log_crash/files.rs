@@ -16,8 +16,8 @@ pub(super) struct Kept {
     pub(super) sealed: usize,
 }
 
-/// Reads every line of every segment: all are JSON, numbered, and no number is there twice.
-pub(super) fn check(data: &Path) -> Kept {
+/// Reads every line of every segment: all are JSON, numbered, and no number is there twice. Counts those of some services.
+pub(super) fn check(data: &Path, mut is_ours: impl FnMut(&str) -> bool) -> Kept {
     let names = fs::read_dir(data).expect("the folder is there").map(|file| {
         let name = file.expect("it can be read").file_name();
         name.into_string().expect("names of segments are text")
@@ -40,7 +40,7 @@ pub(super) fn check(data: &Path) -> Kept {
             let sequence = entry["seq"].as_u64().expect("a number");
             assert!(sequence > last, "{name}: {sequence} comes after {last}");
             last = sequence;
-            kept.entries += 1;
+            kept.entries += usize::from(entry["service"].as_str().is_some_and(&mut is_ours));
         }
     }
     kept
