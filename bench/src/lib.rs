@@ -1,7 +1,7 @@
 //! Load against Homeroom's registry and its peers, compared in one run.
 //!
 //! In reading order: [`plan`] says how much is done, [`rows`] what is measured, [`table`] how it is told. Under them,
-//! `peer` starts the servers and knows how to ask each the same, `calls` and `watchers` are the load, over `wire`.
+//! `peer` starts the servers and knows how to ask each the same, `calls`, `watchers` and `deaf` are the load, over `wire`.
 
 pub mod machine;
 pub mod plan;
@@ -11,6 +11,7 @@ pub mod table;
 
 mod bare;
 mod calls;
+mod deaf;
 mod message;
 mod peer;
 mod process;

@@ -20,7 +20,7 @@ fn every_row_is_measured() {
     let lines: Vec<_> = stdout.lines().filter(|line| line.starts_with("| ")).collect();
     assert_eq!(
         lines.len(),
-        2 + 15,
+        2 + 17,
         "a heading, a rule, and every line:\n{stdout}{stderr}"
     );
     let left = std::fs::read_dir(dir.path()).expect("the folder is there").count();
