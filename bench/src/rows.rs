@@ -29,6 +29,8 @@ pub enum Row {
     Change,
     /// One change told to some watchers
     ChangeFew,
+    /// One change told to some watchers beside many that never read
+    Deaf,
     /// Memory of watchers
     Watchers,
     /// Memory of instances
@@ -54,6 +56,7 @@ pub async fn measure(row: Row, plan: &Plan, programs: &Programs) -> Result<Vec<L
         Row::Fanout => fanout::events(bench).await,
         Row::Change => fanout::change(bench, plan.watchers).await,
         Row::ChangeFew => fanout::change(bench, plan.watchers_few).await,
+        Row::Deaf => fanout::deaf(bench).await,
         Row::Watchers => memory::watchers(bench).await,
         Row::Instances => memory::instances(bench).await,
         Row::Kill => kill::told(bench).await,

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use super::{Bench, Figures, percentile};
 use crate::{
     calls,
+    deaf::Deaf,
     peer::{Method, Peer, Server},
     sample::Sample,
     table::{BARE, Bar, ETCD, Line},
@@ -259,6 +260,78 @@ pub(super) async fn change(bench: Bench<'_>, watchers: usize) -> Result<Vec<Line
         bars: vec![Bar::Within(BARE, 1.1)],
         notes,
     }])
+}
+
+/// How some watchers are told of changes alone, and beside many that never read.
+#[derive(Debug, Clone, Copy)]
+struct Beside {
+    alone: Lag,
+    /// As long as there is room for what they do not read.
+    at_first: Lag,
+    then: Lag,
+    resident_bytes: u64,
+}
+
+/// How many times all that are on their way at once fill what is held for a watcher that does not read: 140 KB.
+const FILLING_ROUNDS: usize = 10;
+
+pub(super) async fn deaf(bench: Bench<'_>) -> Result<Vec<Line>> {
+    let (few, many) = (bench.plan.watchers_few, bench.plan.watchers);
+    let figures = bench.in_turns(&[Peer::Homeroom], async |peer| {
+        let mut scene = Scene::open(bench, peer, few).await?;
+        let alone = lag(bench, &mut scene).await?;
+        let deaf = Deaf::open(&scene.server, SERVICE, many, bench.plan.connections).await?;
+        let at_first = lag(bench, &mut scene).await?;
+        for _ in 0..FILLING_ROUNDS {
+            let all = scene.watchers.told() + IN_FLIGHT * scene.watchers.count();
+            scene.changes.make(IN_FLIGHT).await?;
+            scene.watchers.wait_for(all, CHANGE_PATIENCE).await?;
+            scene.changes.read_answers().await?;
+        }
+        let then = lag(bench, &mut scene).await?;
+        let resident_bytes = scene.server.process.resident_bytes()?;
+        drop(deaf);
+        scene.close().await?;
+        Ok(Beside {
+            alone,
+            at_first,
+            then,
+            resident_bytes,
+        })
+    });
+    let figures = figures.await?;
+    let figure = |figure: fn(&Beside) -> f64| figures.homeroom(Peer::Homeroom, figure);
+    let line = |what, unit, homeroom, max| Line {
+        what,
+        unit,
+        etcd: None,
+        bare: None,
+        homeroom,
+        bars: vec![Bar::AtMost(max)],
+        notes: Vec::new(),
+    };
+    let mut ratio = line(
+        format!("one change to {few} watchers, p99, beside {many} that never read"),
+        "x alone",
+        figure(|beside| beside.then.p99 / beside.alone.p99)?,
+        1.25,
+    );
+    ratio.notes.push(format!(
+        "{:.2} ms alone, {:.2} ms as long as there is room for what they do not read, {:.2} ms then",
+        figure(|beside| beside.alone.p99 / 1000.0)?,
+        figure(|beside| beside.at_first.p99 / 1000.0)?,
+        figure(|beside| beside.then.p99 / 1000.0)?
+    ));
+    let mib = figure(|beside| beside.resident_bytes as f64 / f64::from(1 << 20))?;
+    Ok(vec![
+        ratio,
+        line(
+            format!("memory beside {many} watchers that never read"),
+            "MiB",
+            mib,
+            512.0,
+        ),
+    ])
 }
 
 /// Makes one change after the other, each when everybody was told the one before.

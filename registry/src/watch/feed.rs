@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     Scope, Selection,
     batch::{Batch, Position},
-    frame::Told,
+    frame::{AGE_MAX, Told},
     propagation::Propagation,
     seats::Seats,
 };
@@ -23,8 +23,6 @@ use crate::store::State;
 const LOG_MAX: usize = 1_024;
 /// How many different messages are kept for watchers at different revisions. Beyond, one is made for each.
 const READY_MAX: usize = 32;
-/// How old a kept message may get: it says what time it is.
-const READY_AGE_MAX: Duration = Duration::from_millis(100);
 
 /// One view. Whoever holds the store's state may lock it, never the other way round.
 #[derive(Debug)]
@@ -262,7 +260,7 @@ impl FeedState {
     /// The message that is kept, or a new one.
     fn ready(&mut self, kind: Kind, make: impl FnOnce(&Self) -> Batch) -> (Told, Position) {
         let now = Instant::now();
-        self.ready.retain(|ready| now - ready.made_at < READY_AGE_MAX);
+        self.ready.retain(|ready| now - ready.made_at < AGE_MAX);
         if let Some(ready) = self.ready.iter().find(|ready| ready.kind == kind) {
             return (ready.told.clone(), ready.position);
         }

@@ -1,11 +1,15 @@
 //! Messages of the stream as they go over the wire: encoded once, with gRPC's prefix in front, shared by all who are told
 //! the same. Pure.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, SystemTime},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use homeroom::proto::registry::v1::{Instance, InstanceKey, WatchServicesResponse};
 use prost::Message;
+use tokio::time::Instant;
 
 use super::Batch;
 
@@ -14,8 +18,12 @@ const PREFIX_BYTES: usize = 5;
 /// What is told in one message, shared by all who are told it. A transport holds one message for a watcher that does not
 /// read: 10,000 of those, each told something else, take 320 MiB.
 const WHOLE_BYTES_MAX: usize = 32 * 1024;
-/// A message ends when it has this many bytes, where one does not hold everything. It is made for one watcher alone.
+/// A message ends when it has this many bytes, where one does not hold everything.
 const PART_BYTES_MAX: usize = 16 * 1024;
+/// How many of those are kept for others, a MiB for a view; what comes after them is made for each watcher.
+const CUTS_MAX: usize = 64;
+/// How old a kept message may get: it says what time it is.
+pub(super) const AGE_MAX: Duration = Duration::from_millis(100);
 
 /// What a watcher is told at once, ready to be shared.
 #[derive(Debug, Clone)]
@@ -23,15 +31,43 @@ pub(super) enum Told {
     /// One message that says everything.
     Whole(Bytes),
     /// Too much for one message.
-    InParts(Arc<Batch>),
+    InParts(Arc<Batch>, Arc<Cuts>),
+}
+
+/// The messages that a batch was cut into so far. Who keeps the batch for others keeps these; a watcher on its own way
+/// through the batch does not, so that one that does not read holds none of them.
+#[derive(Debug)]
+pub(super) struct Cuts {
+    made: Mutex<Vec<Cut>>,
+    since: Instant,
+}
+
+#[derive(Debug, Clone)]
+struct Cut {
+    message: Bytes,
+    next: Place,
+    more: bool,
+}
+
+/// Where in a batch a message begins.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    removed: usize,
+    updated: usize,
 }
 
 impl From<Batch> for Told {
     fn from(batch: Batch) -> Self {
-        let mut parts = Parts::new(Arc::new(batch));
-        match parts.take(WHOLE_BYTES_MAX) {
+        let mut place = Place::default();
+        match take(&batch, &mut place, WHOLE_BYTES_MAX) {
             (frame, false) => Self::Whole(frame),
-            (_, true) => Self::InParts(parts.batch),
+            (_, true) => {
+                let cuts = Cuts {
+                    made: Mutex::default(),
+                    since: Instant::now(),
+                };
+                Self::InParts(Arc::new(batch), Arc::new(cuts))
+            }
         }
     }
 }
@@ -41,54 +77,83 @@ impl From<Batch> for Told {
 #[derive(Debug)]
 pub(super) struct Parts {
     batch: Arc<Batch>,
-    removed: usize,
-    updated: usize,
+    cuts: Weak<Cuts>,
+    /// How many messages were told.
+    told: usize,
+    place: Place,
 }
 
 impl Parts {
-    pub(super) fn new(batch: Arc<Batch>) -> Self {
+    pub(super) fn new(batch: Arc<Batch>, cuts: &Arc<Cuts>) -> Self {
         Self {
             batch,
-            removed: 0,
-            updated: 0,
+            cuts: Arc::downgrade(cuts),
+            told: 0,
+            place: Place::default(),
         }
     }
 
-    /// The next message, and whether another one follows.
+    /// The next message, and whether another one follows. Watchers that ask at about the same time share it.
     pub(super) fn next(&mut self) -> (Bytes, bool) {
-        self.take(PART_BYTES_MAX)
+        let kept = self.cuts.upgrade().filter(|cuts| cuts.since.elapsed() < AGE_MAX);
+        let cut = match kept {
+            // Made with the lock held: those who ask meanwhile want this very message.
+            // A panic elsewhere cannot leave the list in a bad state.
+            Some(cuts) => self.shared(&mut cuts.made.lock().unwrap_or_else(PoisonError::into_inner)),
+            None => self.cut(),
+        };
+        self.told += 1;
+        self.place = cut.next;
+        (cut.message, cut.more)
     }
 
-    fn take(&mut self, size_bytes_max: usize) -> (Bytes, bool) {
-        let batch = &*self.batch;
-        let (revision, epoch) = batch.position;
-        let mut message = WatchServicesResponse {
-            revision: revision.0,
-            epoch: epoch.0,
-            reset: batch.reset && self.removed + self.updated == 0,
-            view_hash: batch.view_hash,
-            server_time: Some(SystemTime::now().into()),
-            ..Default::default()
-        };
-        let mut size_bytes = 0;
-        while size_bytes < size_bytes_max {
-            if let Some(key) = batch.removed.get(self.removed) {
-                let key = InstanceKey::from(key);
-                size_bytes += key.encoded_len();
-                message.removed.push(key);
-                self.removed += 1;
-            } else if let Some(instance) = batch.updated.get(self.updated) {
-                let instance = Instance::from(&**instance);
-                size_bytes += instance.encoded_len();
-                message.updated.push(instance);
-                self.updated += 1;
-            } else {
-                break;
-            }
+    fn shared(&self, made: &mut Vec<Cut>) -> Cut {
+        if let Some(cut) = made.get(self.told) {
+            return cut.clone();
         }
-        message.more = self.removed < batch.removed.len() || self.updated < batch.updated.len();
-        (framed(&message), message.more)
+        let cut = self.cut();
+        if made.len() == self.told && made.len() < CUTS_MAX {
+            made.push(cut.clone());
+        }
+        cut
     }
+
+    fn cut(&self) -> Cut {
+        let mut next = self.place;
+        let (message, more) = take(&self.batch, &mut next, PART_BYTES_MAX);
+        Cut { message, next, more }
+    }
+}
+
+/// Makes a message of what follows in a batch, and tells whether that is not all.
+fn take(batch: &Batch, place: &mut Place, size_bytes_max: usize) -> (Bytes, bool) {
+    let (revision, epoch) = batch.position;
+    let mut message = WatchServicesResponse {
+        revision: revision.0,
+        epoch: epoch.0,
+        reset: batch.reset && place.removed + place.updated == 0,
+        view_hash: batch.view_hash,
+        server_time: Some(SystemTime::now().into()),
+        ..Default::default()
+    };
+    let mut size_bytes = 0;
+    while size_bytes < size_bytes_max {
+        if let Some(key) = batch.removed.get(place.removed) {
+            let key = InstanceKey::from(key);
+            size_bytes += key.encoded_len();
+            message.removed.push(key);
+            place.removed += 1;
+        } else if let Some(instance) = batch.updated.get(place.updated) {
+            let instance = Instance::from(&**instance);
+            size_bytes += instance.encoded_len();
+            message.updated.push(instance);
+            place.updated += 1;
+        } else {
+            break;
+        }
+    }
+    message.more = place.removed < batch.removed.len() || place.updated < batch.updated.len();
+    (framed(&message), message.more)
 }
 
 fn framed(message: &WatchServicesResponse) -> Bytes {

@@ -259,6 +259,34 @@ async fn a_snapshot_too_large_for_one_message_comes_in_parts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn parts_are_shared_by_those_who_read_them_at_about_the_same_time_and_kept_for_nobody_else() {
+    let fixture = Fixture::new();
+    for n in 0..2_500 {
+        register(&fixture.store, registration("s", &n.to_string(), ""));
+    }
+    let open = || fixture.watch(Scope::services(named(&[]), true), &View::default());
+    let (mut first, mut second, mut late) = (open(), open(), open());
+    let bytes = |messages: &Messages| messages.pieces.last().expect("a piece").as_ptr();
+    loop {
+        let more = [next(&mut first).await, next(&mut second).await].map(|message| message.more);
+        assert_eq!(bytes(&first), bytes(&second));
+        if more == [false; 2] {
+            break;
+        }
+    }
+    next(&mut late).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let (mut view, mut of_late) = (View::default(), View::default());
+    let mut again = open();
+    view.apply(next(&mut again).await).expect("a first part");
+    next(&mut late).await;
+    assert_ne!(bytes(&again), bytes(&late));
+    catch_up(&mut open(), &mut of_late, &fixture.store).await;
+    catch_up(&mut again, &mut view, &fixture.store).await;
+    assert_eq!(held(&view), held(&of_late));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_for_an_instance_follows_what_it_requires_until_it_leaves() {
     let fixture = Fixture::new();
     let mut app = registration("app", "1", "");

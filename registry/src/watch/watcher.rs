@@ -104,7 +104,7 @@ impl Watcher {
             self.position = Some(position);
             match told {
                 Told::Whole(message) => return Poll::Ready(Ok(self.tell(message))),
-                Told::InParts(batch) => self.parts = Some(Parts::new(batch)),
+                Told::InParts(batch, cuts) => self.parts = Some(Parts::new(batch, &cuts)),
             }
         }
     }
