@@ -14,7 +14,7 @@ use std::{
     pin::Pin,
     str::FromStr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use futures_util::stream::{Stream, StreamExt};
@@ -25,7 +25,6 @@ use homeroom::{
     proto::log::v1::{self as proto, log_server::Log},
     shutdown::Shutdown,
 };
-use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::ingest::Streams;
@@ -36,13 +35,9 @@ use crate::{
     forward::Forward,
     metrics::{self, LogMetrics},
     query::{Filter, Found, Limit, Order, Scan},
-    store::{Batch, Durability, Fate, Store, Written},
+    store::{Batch, Durability, Fate, Store},
     tail::Tails,
 };
-
-/// How long a batch waits for room in the queue. A disk that works makes some within this; callers of one that does not
-/// must not pile up.
-const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -139,17 +134,11 @@ impl LogApi {
     /// Writes a batch, and waits until it is as durable as asked. Returns the number of its last entry; 0 when nothing is
     /// waited for.
     async fn append(&self, batch: Batch, durability: Durability) -> Result<u64, Error> {
-        let written = self.queue(batch, durability, &Fate::default()).await?;
+        let written = self.store.append(batch, durability, &Fate::default()).await?;
         match durability {
             Durability::Received => Ok(0),
             Durability::Written | Durability::Synced => written.wait().await,
         }
-    }
-
-    /// Queues a batch, unless there is no room for it in time.
-    async fn queue(&self, batch: Batch, durability: Durability, fate: &Fate) -> Result<Written, Error> {
-        let queued = timeout(ROOM_PATIENCE, self.store.append(batch, durability, fate)).await;
-        queued.unwrap_or(Err(Error::Overloaded))
     }
 
     async fn scan(&self, filter: Filter, order: Order, limit: Limit, after: Option<u64>) -> Result<Found, Error> {

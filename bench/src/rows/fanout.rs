@@ -304,8 +304,7 @@ pub(super) async fn deaf(bench: Bench<'_>) -> Result<Vec<Line>> {
     let line = |what, unit, homeroom, max| Line {
         what,
         unit,
-        etcd: None,
-        bare: None,
+        peers: Vec::new(),
         homeroom,
         bars: vec![Bar::AtMost(max)],
         notes: Vec::new(),

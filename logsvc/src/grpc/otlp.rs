@@ -106,7 +106,7 @@ impl LogApi {
     async fn keep(&self, converted: Converted) -> Result<Option<(i64, String)>, Error> {
         let (fate, mut queued) = (Fate::default(), Vec::new());
         for batch in converted.batches {
-            queued.push(self.queue(batch, Durability::Synced, &fate).await?);
+            queued.push(self.store.append(batch, Durability::Synced, &fate).await?);
         }
         for written in queued {
             written.wait().await?;

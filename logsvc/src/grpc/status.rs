@@ -5,7 +5,11 @@ use std::time::SystemTime;
 use homeroom::proto::log::v1 as proto;
 
 use super::LogApi;
-use crate::{config::StoreSettings, forward::Forward, store::Usage};
+use crate::{
+    config::StoreSettings,
+    forward::Forward,
+    store::{Health, Usage},
+};
 
 /// How much is held, and what keeps it from working as it should. Asks the disk for its room, which is known to the system.
 pub(crate) fn status(log: &LogApi, now: SystemTime) -> proto::GetStatusResponse {
@@ -16,23 +20,29 @@ pub(crate) fn status(log: &LogApi, now: SystemTime) -> proto::GetStatusResponse 
         server_time: Some(now.into()),
         first_sequence: log.store.first(),
         last_sequence: *log.store.visible().borrow(),
-        store: Some(store(&usage)),
+        store: Some(store(log.store.health(), &usage)),
         retention: Some(retention(&log.settings, &usage)),
         forward: log.forward.as_deref().map(forward),
         tails: log.tails.open(),
     }
 }
 
-fn store(usage: &Usage) -> proto::Store {
+fn store(health: Health, usage: &Usage) -> proto::Store {
+    let damaged = match usage.damaged_parts {
+        0 => String::new(),
+        parts => format!("{parts} parts of segments are damaged and left out"),
+    };
+    let (state, cause) = match health {
+        Health::Working => (proto::StoreState::Ok, damaged),
+        Health::Full(cause) => (proto::StoreState::Full, cause),
+        Health::Failed(cause) => (proto::StoreState::Failed, cause),
+    };
     proto::Store {
-        state: proto::StoreState::Ok.into(),
+        state: state.into(),
+        cause,
         size_bytes: usage.size_bytes,
         segments: usage.segments.try_into().unwrap_or(u32::MAX),
         free_bytes: usage.free_bytes,
-        cause: match usage.damaged_parts {
-            0 => String::new(),
-            parts => format!("{parts} parts of segments are damaged and left out"),
-        },
     }
 }
 
@@ -71,6 +81,27 @@ mod tests {
         super::tests::{entry, write},
         *,
     };
+
+    #[test]
+    fn a_store_that_takes_nothing_says_why() {
+        let usage = Usage {
+            segments: 1,
+            size_bytes: 2,
+            free_bytes: 3,
+            deleted_segments: 0,
+            deleted_entries: 0,
+            damaged_parts: 4,
+        };
+        let told = |health| {
+            let store = store(health, &usage);
+            (store.state(), store.cause)
+        };
+        let damaged = "4 parts of segments are damaged and left out".to_owned();
+        assert_eq!(told(Health::Working), (proto::StoreState::Ok, damaged));
+        let why = || "why".to_owned();
+        assert_eq!(told(Health::Full(why())), (proto::StoreState::Full, why()));
+        assert_eq!(told(Health::Failed(why())), (proto::StoreState::Failed, why()));
+    }
 
     #[tokio::test]
     async fn the_status_says_what_is_kept_and_for_how_long() {

@@ -29,24 +29,11 @@ pub(super) struct Opened {
 /// Opens all segments.
 pub(super) fn open(files: &Arc<dyn Files>, caches: &Arc<Caches>, mut numbers: Numbers) -> io::Result<Opened> {
     let plain: BTreeSet<u64> = files.list()?.iter().filter_map(|name| parse_name(name)).collect();
-    let sealed = sealed::find(&**files, &plain)?;
-    let firsts: BTreeSet<u64> = plain.union(&sealed).copied().collect();
-    let (mut segments, mut writers, mut active) = (Vec::new(), Writers::default(), None);
-    for first in &sealed {
-        let next = firsts.range(first + 1..).next();
-        let bound = next.map_or(SEQUENCE_MAX, |next| next - 1);
-        let sealed = Arc::new(Sealed::open(files.clone(), caches.clone(), *first, bound)?);
-        segments.push(Arc::new(Segment::Sealed(sealed)));
-    }
-    if let Some(Segment::Sealed(last)) = segments.last().map(|last| &**last) {
-        // Of the last one all has to be known now: where the log goes on, and who wrote what.
-        let encoded = last.writers()?;
-        writers
-            .restore(&encoded)
-            .ok_or_else(|| damaged("the writers of an index"))?;
-    }
+    let (mut writers, mut active) = (Writers::default(), None);
+    let mut segments = open_sealed(files, caches, &plain, &mut writers)?;
+    let last_sealed = segments.last().map_or(0, |last| last.first());
     for first in &plain {
-        let is_last = firsts.last() == Some(first);
+        let is_last = plain.last() == Some(first) && *first > last_sealed;
         let plain = open_plain(&**files, *first, tear(&numbers, *first, is_last), &mut writers)?;
         let next = plain.index().next();
         if plain.index().size_bytes() == 0 {
@@ -70,6 +57,30 @@ pub(super) fn open(files: &Arc<dyn Files>, caches: &Arc<Caches>, mut numbers: Nu
         writers,
         end: End { active, next, numbers },
     })
+}
+
+/// Opens the sealed segments, given the numbers of the plain ones, and tells which writers are known at their end.
+fn open_sealed(
+    files: &Arc<dyn Files>,
+    caches: &Arc<Caches>,
+    plain: &BTreeSet<u64>,
+    writers: &mut Writers,
+) -> io::Result<Vec<Arc<Segment>>> {
+    let sealed = sealed::find(&**files, plain)?;
+    let firsts: BTreeSet<u64> = plain.union(&sealed).copied().collect();
+    let mut segments = Vec::new();
+    for first in &sealed {
+        let next = firsts.range(first + 1..).next();
+        let bound = next.map_or(SEQUENCE_MAX, |next| next - 1);
+        let sealed = Sealed::open(files.clone(), caches.clone(), *first, bound)?;
+        segments.push(Arc::new(Segment::Sealed(Arc::new(sealed))));
+    }
+    if let Some(Segment::Sealed(last)) = segments.last().map(|last| &**last) {
+        // Of the last one all has to be known now: where the log goes on, and who wrote what.
+        let restored = writers.restore(&last.writers()?);
+        restored.ok_or_else(|| damaged("the writers of an index"))?;
+    }
+    Ok(segments)
 }
 
 /// How the end of a segment may be torn.

@@ -93,7 +93,9 @@ pub(super) struct Writing {
     segments: Arc<Segments>,
     /// Guards what is known of writers; changed only by the committer. Never held while a disk is waited for.
     writers: Arc<Mutex<Writers>>,
+    /// Rung when a segment can be sealed.
     bell: Arc<Bell>,
+    /// Asked when there is no room.
     deletion: Arc<Deletion>,
     limits: Limits,
     numbers: Numbers,
@@ -149,7 +151,11 @@ impl Writing {
     pub(super) fn commit(&mut self, text: &[u8], entries: u64, synced: bool) -> Result<(), Failure> {
         if entries > 0 {
             self.prepare(entries)?;
-            self.write(text, entries)?;
+            match self.write(text, entries) {
+                // What was written is cut off again: once there is room it is written as if nothing happened.
+                Err(failure) if failure.is_full() && self.deletion.make_room(true) => self.write(text, entries)?,
+                result => result?,
+            }
         }
         if synced || self.unsynced_bytes(text.len()) >= UNSYNCED_BYTES_MAX {
             self.sync().map_err(|error| self.give_up("sync", error, entries))?;
@@ -200,10 +206,8 @@ impl Writing {
 
     /// Has a segment to write to, and numbers for so many entries.
     fn prepare(&mut self, entries: u64) -> Result<(), Failure> {
-        if !self.has_room() {
-            self.deletion.make_room(false);
-        }
-        if !self.has_room() {
+        let has_room = self.has_room() || self.deletion.make_room(false) && self.has_room();
+        if !has_room {
             return Err(Failure::reserved());
         }
         if self.active.as_ref().is_some_and(|active| active.is_due(self.limits)) {
@@ -273,10 +277,7 @@ impl Writing {
             active.unsynced = None;
         }
         match undone {
-            Ok(()) if is_full(&cause) => {
-                self.deletion.make_room(true);
-                Failure::of("write", cause)
-            }
+            Ok(()) if is_full(&cause) => Failure::of("write", cause),
             _ => self.give_up("write", cause, entries),
         }
     }

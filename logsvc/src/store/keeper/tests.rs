@@ -18,6 +18,7 @@ pub(in crate::store) fn seal(files: Arc<dyn Files>) -> bool {
     let Some(Segment::Plain(plain)) = keeping.segments.list().first().map(|segment| (**segment).clone()) else {
         panic!("there is a plain segment");
     };
+    plain.close(Writers::default().encode());
     keeping.seal(&plain).is_ok()
 }
 
