@@ -30,7 +30,7 @@ pub enum Role {
         name: String,
         /// Where it listens, and its registry
         #[command(flatten)]
-        service: ServiceArgs,
+        service: Box<ServiceArgs>,
     },
     /// A server that answers probes for every address of 127.0.0.0/8
     Probed {
