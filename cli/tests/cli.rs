@@ -253,6 +253,11 @@ fn logs_are_found_and_followed() {
     following.wait().expect("it is ours");
 
     assert!(mesh.ok(&["logs", "--trace", trace]).contains("grade added"));
+    let drawn = mesh.ok(&["trace", trace]);
+    assert!(
+        drawn.contains("homeroom grade") && drawn.contains("grade added"),
+        "{drawn}"
+    );
     let entries = json(&mesh.ok(&["logs", "-n", "1", "--severity", "info", "-o", "json", "grade added"]));
     assert_eq!((entries.len(), entries[0]["traceId"].as_str()), (1, Some(trace)));
     mesh.fails(&["logs", "--service", "none", "grade added"], 1, "no entry matches");

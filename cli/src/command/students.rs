@@ -8,7 +8,7 @@ use homeroom::{
 use super::all_pages;
 use crate::{
     args::Grade,
-    client::{Client, traced},
+    client::Client,
     failure::Failure,
     output::{Cell, Output},
 };
@@ -62,7 +62,7 @@ pub async fn grade(client: &Client, output: &Output, grade: Grade) -> Result<(),
             .request_id
             .unwrap_or_else(|| format!("{:032x}", fastrand::u128(..))),
     });
-    let (answer, trace) = traced(|trace| async move { (grades.add_grade(request).await, trace) }).await;
+    let (answer, trace) = client.traced("homeroom grade", grades.add_grade(request)).await;
     let student = answer?.into_inner().student.unwrap_or_default();
     output.item(STUDENT, &student, |student| {
         let text = format!(
