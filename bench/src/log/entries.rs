@@ -46,22 +46,22 @@ const STEP_NANOS_MAX: i64 = 100_000;
 
 /// Texts with places for what varies: `#` a number, `@` a word, `%` an address, `&` a hexadecimal number.
 const TEMPLATES: [&str; 16] = [
-    "request GET /v1/@/# from % answered with status 200 in # us, # bytes sent, chosen by the rule for @, and the connection is kept open for the next request of the same client",
-    "order # of customer # moved from state @ to state @, total # cents, reserved at the depot, confirmed by the worker after # attempts, the next step is due within one hour at the latest",
-    "cache miss for key @:#, loaded # rows from the replica at % in # us, the entry was stored under generation &, older entries of the same segment were evicted to make room for it",
-    "payment # authorised by provider @ with reference &, # cents, risk score # is below the limit of this country, the answer came in time and the basket of the customer is closed now",
-    "connection to % lost after # requests: @ while reading a frame of # bytes, the stream was reset, # calls are tried again elsewhere within the budget that the caller has left",
-    "job @ number # finished: # items read, # written, none skipped, the checkpoint was stored at partition @ of its queue, and the next run of this job starts when the schedule says so",
-    "user # signed in from % with method @, the session lasts # s, the device was seen before, the password is not too old, and # other sessions of the same user are still open",
-    "message # to recipient # queued for delivery with template @, size # bytes, the first attempt is planned at once, the spool has # messages waiting in front of it on this machine",
-    "query on table @ took # us and returned # of # rows, the plan used the index on @, all pages came from the buffer and none from disk, no lock had to be waited for this time",
-    "price of article # in catalogue @ changed from # to # cents by a rule, valid from revision & on, all baskets that contain the article were recalculated and their owners notified",
-    "health of the backend at % turned to @ after # probes: the last answer took # ms, which is over its limit, so its weight was lowered, the others of the zone serve its share",
-    "retry of call @/@ to % after status UNAVAILABLE: the deadline leaves # ms, the budget has # tokens, the backoff was # ms, and the answer of the first attempt was dropped",
-    "stock of article # at depot @ is # pieces, # of them reserved, a shipment with number & is on its way, the level for ordering again was not reached, and the last count was correct",
-    "file @-#.parquet uploaded to bucket @ in # parts, checksum & was confirmed by the other side, the older versions are kept until the rule for this bucket takes them away",
-    "rate limit hit by the client at % with key &: # requests in the last minute where fewer are allowed, # of them were delayed and none refused, the plan of this customer is @ so far",
-    "configuration @ reloaded at revision & with # keys, # of them changed and none removed, the feature @ went to more users than before, and all watchers were told within # us",
+    "request GET /v1/@/# from % answered with status 200 in # us, # bytes sent, chosen by the rule for @, and the connection is kept open for the next request of",
+    "order # of customer # moved from state @ to state @, total # cents, reserved at the depot, confirmed by the worker after # attempts, the next step is due within one",
+    "cache miss for key @:#, loaded # rows from the replica at % in # us, the entry was stored under generation &, older entries of the same segment were evicted to",
+    "payment # authorised by provider @ with reference &, # cents, risk score # is below the limit of this country, the answer came in time and the basket of the",
+    "connection to % lost after # requests: @ while reading a frame of # bytes, the stream was reset, # calls are tried again elsewhere within the budget that the",
+    "job @ number # finished: # items read, # written, none skipped, the checkpoint was stored at partition @ of its queue, and the next run of this job starts when the",
+    "user # signed in from % with method @, the session lasts # s, the device was seen before, the password is not too old, and # other sessions of the same user",
+    "message # to recipient # queued for delivery with template @, size # bytes, the first attempt is planned at once, the spool has # messages waiting in front of it",
+    "query on table @ took # us and returned # of # rows, the plan used the index on @, all pages came from the buffer and none from disk, no lock had to be",
+    "price of article # in catalogue @ changed from # to # cents by a rule, valid from revision & on, all baskets that contain the article were recalculated and their",
+    "health of the backend at % turned to @ after # probes: the last answer took # ms, which is over its limit, so its weight was lowered, the others of the zone",
+    "retry of call @/@ to % after status UNAVAILABLE: the deadline leaves # ms, the budget has # tokens, the backoff was # ms, and the answer of the first",
+    "stock of article # at depot @ is # pieces, # of them reserved, a shipment with number & is on its way, the level for ordering again was not reached, and the last",
+    "file @-#.parquet uploaded to bucket @ in # parts, checksum & was confirmed by the other side, the older versions are kept until the rule for this bucket",
+    "rate limit hit by the client at % with key &: # requests in the last minute where fewer are allowed, # of them were delayed and none refused, the plan of this",
+    "configuration @ reloaded at revision & with # keys, # of them changed and none removed, the feature @ went to more users than before, and all watchers were",
 ];
 
 const WORDS: [&str; 96] = [

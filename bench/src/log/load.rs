@@ -35,6 +35,9 @@ const CONNECTIONS: usize = 2;
 /// How many batches are in flight.
 pub(crate) const IN_FLIGHT: usize = 16;
 
+/// How many windows without any answer are waited for.
+const WINDOWS_MAX: usize = 100;
+
 /// What was measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rate {
@@ -85,7 +88,13 @@ impl Load {
         let sample = || -> Result<_> { Ok((Instant::now(), counted.batches.load(Ordering::Relaxed), process.cpu()?)) };
         run_for(&mut senders, warm_up).await?;
         let (started, before, cpu_before) = sample()?;
-        run_for(&mut senders, window).await?;
+        // A short window on a busy machine may end before the first answer comes.
+        for _ in 0..WINDOWS_MAX {
+            run_for(&mut senders, window).await?;
+            if counted.batches.load(Ordering::Relaxed) > before {
+                break;
+            }
+        }
         let (ended, after, cpu_after) = sample()?;
         counted.stop.store(true, Ordering::Relaxed);
         while let Some(sender) = senders.join_next().await {

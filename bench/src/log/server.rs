@@ -122,7 +122,12 @@ impl Server {
     }
 
     fn files(&self) -> Result<Vec<(PathBuf, String)>> {
-        let files = fs::read_dir(self.dir.path().join("data"))?.map(|file| {
+        let directory = match fs::read_dir(self.dir.path().join("data")) {
+            // Log has not opened it yet.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            directory => directory?,
+        };
+        let files = directory.map(|file| {
             let path = file?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             Ok((path, name))
