@@ -25,11 +25,13 @@ impl Answers {
             Some(queued) => queued,
             None => self.queued.recv().await?,
         };
+        // Which batch was the last one is an answer of its own: others must not hide it.
+        let is_known = matches!(&queued, Ok(pending) if matches!(pending.outcome, Outcome::Known(_)));
         let mut acknowledged = match done(queued).await {
             Ok(acknowledged) => acknowledged,
             Err(status) => return Some(Err(status)),
         };
-        while let Ok(queued) = self.queued.try_recv() {
+        while !is_known && let Ok(queued) = self.queued.try_recv() {
             match queued.map(Pending::now) {
                 Ok(Ok(Ok(later))) => acknowledged = later,
                 Ok(Ok(Err(error))) => self.next = Some(Err(error.into())),
