@@ -37,8 +37,8 @@ struct Pending {
 
 #[derive(Debug)]
 enum Outcome {
-    /// The number of its last entry is known.
-    Known(u64),
+    /// It was written before, which a writer that comes back is told.
+    Known,
     /// The committer knows.
     Queued(Written),
 }

@@ -26,7 +26,7 @@ impl Answers {
             None => self.queued.recv().await?,
         };
         // Which batch was the last one is an answer of its own: others must not hide it.
-        let is_known = matches!(&queued, Ok(pending) if matches!(pending.outcome, Outcome::Known(_)));
+        let is_known = matches!(&queued, Ok(pending) if matches!(pending.outcome, Outcome::Known));
         let mut acknowledged = match done(queued).await {
             Ok(acknowledged) => acknowledged,
             Err(status) => return Some(Err(status)),
@@ -57,7 +57,7 @@ type Acknowledged = (u64, u64);
 async fn done(queued: Queued) -> Result<Acknowledged, Status> {
     let pending = queued?;
     let last_sequence = match pending.outcome {
-        Outcome::Known(last_sequence) => last_sequence,
+        Outcome::Known => 0,
         Outcome::Queued(written) => written.wait().await?,
     };
     Ok((pending.batch, last_sequence))
@@ -67,7 +67,7 @@ impl Pending {
     /// What came of it, if that is known by now.
     fn now(mut self) -> Result<Result<Acknowledged, Error>, Self> {
         let outcome = match &mut self.outcome {
-            Outcome::Known(last_sequence) => Some(Ok(*last_sequence)),
+            Outcome::Known => Some(Ok(0)),
             Outcome::Queued(written) => written.now(),
         };
         let batch = self.batch;

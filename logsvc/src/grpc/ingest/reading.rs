@@ -113,7 +113,7 @@ impl Reading {
         let seat = self.streams.take(writer);
         let batch = self.store.last_batch(seat.writer()).unwrap_or(0);
         self.seat = Some(seat);
-        self.queue(batch, Outcome::Known(0), None).await;
+        self.queue(batch, Outcome::Known, None).await;
         Ok(request.batch == 0 && request.entries.is_empty())
     }
 

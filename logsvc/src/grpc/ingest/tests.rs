@@ -6,11 +6,12 @@ use tonic::Code;
 
 use super::{
     super::{
-        Answers as Boxed, LogApi,
+        Answers as Boxed, LogApi, decode,
         tests::{api, entry, invalid, messages, query, write},
     },
     *,
 };
+use crate::store::Fate;
 
 struct Client {
     requests: mpsc::Sender<Result<proto::IngestRequest, Status>>,
@@ -109,19 +110,31 @@ async fn batches_are_acknowledged_in_order_without_waiting_for_each_other() {
 }
 
 #[tokio::test]
-async fn what_is_done_by_then_is_acknowledged_at_once() {
+async fn what_is_done_by_then_is_acknowledged_at_once_but_for_what_was_written_before() {
+    let (_directory, api) = api().await;
     let (queue, queued) = mpsc::channel(9);
-    let known = |batch| Pending {
+    let pending = |batch, outcome| Pending {
         batch,
-        outcome: Outcome::Known(10 * batch),
+        outcome,
         _room: None,
     };
-    let mut answers = Answers::new(queued);
-    for queued in [Ok(known(1)), Ok(known(2)), Ok(known(5)), Err(Status::aborted("over"))] {
-        queue.send(queued).await.expect("there is room");
+    queue.send(Ok(pending(1, Outcome::Known))).await.expect("there is room");
+    for batch in 2..=5 {
+        let entries = vec![entry("m")];
+        let (encoded, durability) = decode(entries, proto::Durability::Written.into()).expect("valid");
+        let written = api.store.append(encoded, durability, &Fate::default()).await;
+        let outcome = Outcome::Queued(written.expect("queued"));
+        queue.send(Ok(pending(batch, outcome))).await.expect("there is room");
     }
-    let answer = answers.next().await.expect("an answer").expect("acknowledged");
-    assert_eq!((answer.batch, answer.last_sequence), (5, 50));
+    queue.send(Err(Status::aborted("over"))).await.expect("there is room");
+    write(&api, vec![entry("last")])
+        .await
+        .expect("written after all of them");
+    let mut answers = Answers::new(queued);
+    for (batch, last_sequence) in [(1, 0), (5, 4)] {
+        let answer = answers.next().await.expect("an answer").expect("acknowledged");
+        assert_eq!((answer.batch, answer.last_sequence), (batch, last_sequence));
+    }
     let end = answers.next().await.expect("an end").expect_err("an error");
     assert_eq!(end.code(), Code::Aborted);
 }
