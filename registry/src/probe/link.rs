@@ -124,6 +124,7 @@ impl Link {
                 news.append(&mut self.wire.take(bytes.filled())?);
                 return Poll::Ready(Ok(()));
             }
+            Ok(()) if self.wire.is_amid_calls() => End::Broken("it hung up in the middle of a call".to_owned()),
             Ok(()) => End::Closed,
             Err(error) => error.into(),
         };

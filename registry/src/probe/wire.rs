@@ -154,6 +154,11 @@ impl Wire {
         self.is_leaving || self.next_stream > STREAM_MAX
     }
 
+    /// Whether the peer owes answers that it has not taken leave of: a process that dies ends a connection so.
+    pub(super) fn is_amid_calls(&self) -> bool {
+        self.is_greeted && !self.is_leaving && !self.calls.is_empty()
+    }
+
     /// Whether nothing can come any more.
     pub(super) fn is_over(&self) -> bool {
         self.is_leaving && self.calls.is_empty()

@@ -159,6 +159,20 @@ fn a_peer_that_leaves_in_good_order_ends_what_it_has_begun() {
 }
 
 #[test]
+fn a_peer_that_owes_an_answer_and_has_not_taken_leave_of_it_is_amid_calls() {
+    let mut silent = Wire::new();
+    call(&mut silent);
+    assert!(!silent.is_amid_calls(), "it has not even greeted");
+    let mut wire = greeted();
+    assert!(!wire.is_amid_calls());
+    call(&mut wire);
+    assert!(wire.is_amid_calls());
+    let farewell = [1_u32.to_be_bytes(), 0_u32.to_be_bytes()].concat();
+    wire.take(&frame(GOAWAY, 0, 0, &farewell)).expect("it is right");
+    assert!(!wire.is_amid_calls());
+}
+
+#[test]
 fn an_answer_without_a_status_of_grpc_has_one_all_the_same() {
     let html = [headers(1, false, &[(":status", "404")]), message(1, b"<html>")].concat();
     let only_data = [
