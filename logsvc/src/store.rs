@@ -1,10 +1,12 @@
 //! The lines on disk: the segments of a data directory, that one process appends to and everybody reads.
 //!
-//! Its parts: `disk` is what can fail; `open` finds the segments, `scan` goes through one, and their ends are repaired; `writers`
-//! is which batches are in them; `segments` is all of them,
-//! `plain` one of lines as they are, `index` what is where in it, `summary` what a block of it can hold and `wanted`
-//! what a reader looks for; `append` is what is queued in `queue`, `committer` the thread that takes it, `writing` where
-//! it goes, under which `numbers`, and `health` whether it can. Readers see what has been acknowledged and nothing else. Must never import `query`, `tail` or `grpc`.
+//! Its parts: `disk` is what can fail; `open` finds the segments, `scan` goes through one, and their ends are repaired;
+//! `segments` is all of them, `plain` one of lines as they are, `index` what is where in it and `lines` what is in its text,
+//! `summary` what a block of it can hold and `wanted` what a reader looks for; `sealed` is one of compressed `frames` with
+//! its `sidecar`, and `keeper` the thread that seals, and deletes by `retention`. `append` is what is queued in `queue`,
+//! `committer` the thread that takes it, and tells of each `commit`; `writing` is where it goes, under which `numbers`, of
+//! which `writers`, and `health` whether it can. Readers see what has been acknowledged and nothing else. Must never
+//! import `query`, `tail` or `grpc`.
 
 mod append;
 mod commit;
