@@ -18,6 +18,33 @@ pub mod registry {
 pub mod log {
     pub mod v1 {
         tonic::include_proto!("homeroom.log.v1");
+
+        /// The server of Log for who reads entries where they lie: in its requests they are as they are on the wire.
+        pub mod in_place {
+            include!(concat!(env!("OUT_DIR"), "/in_place/homeroom.log.v1.rs"));
+
+            /// A [`WriteRequest`](super::WriteRequest).
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct WriteRequest {
+                #[prost(bytes = "bytes", repeated, tag = "1")]
+                pub entries: Vec<prost::bytes::Bytes>,
+                #[prost(enumeration = "super::Durability", tag = "2")]
+                pub durability: i32,
+            }
+
+            /// An [`IngestRequest`](super::IngestRequest).
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct IngestRequest {
+                #[prost(uint64, tag = "1")]
+                pub batch: u64,
+                #[prost(bytes = "bytes", repeated, tag = "2")]
+                pub entries: Vec<prost::bytes::Bytes>,
+                #[prost(enumeration = "super::Durability", tag = "3")]
+                pub durability: i32,
+                #[prost(string, tag = "4")]
+                pub writer: String,
+            }
+        }
     }
 }
 

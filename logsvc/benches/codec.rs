@@ -3,9 +3,10 @@
 //! The entry is the one that the store is measured with: a message of about 100 bytes, three attributes and both ids,
 //! 180 bytes in all; a batch has a thousand of them.
 
+use bytes::Bytes;
 use divan::{Bencher, counter::ItemsCount};
 use homeroom::proto::{
-    log::v1 as proto,
+    log::v1::{self as proto, in_place::WriteRequest},
     opentelemetry::proto::{
         collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
         common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
@@ -15,8 +16,9 @@ use homeroom::proto::{
     },
 };
 use logsvc::{
-    entry::{Entry, Time, batch, encode, head, number, parse},
-    otlp,
+    entry::{Entry, Time, encode, head, number, parse},
+    native, otlp,
+    store::Batch,
 };
 use prost::Message;
 
@@ -48,19 +50,36 @@ fn message(n: usize) -> proto::Entry {
     }
 }
 
-fn entries() -> Vec<Entry> {
-    let messages = (0..ENTRIES).map(message).collect();
-    batch(messages, Time::MIN).expect("valid entries")
+fn request() -> Vec<u8> {
+    let request = proto::WriteRequest {
+        entries: (0..ENTRIES).map(message).collect(),
+        durability: 0,
+    };
+    request.encode_to_vec()
+}
+
+/// What becomes of a request, from the wire on.
+fn batch(request: &Bytes) -> Batch {
+    let request = WriteRequest::decode(request.clone()).expect("a request");
+    native::batch(&request.entries, Time::MIN).expect("valid entries")
 }
 
 fn lines() -> Vec<Vec<u8>> {
-    let line = |(n, entry): (usize, &Entry)| {
-        let (mut text, mut line) = (Vec::new(), Vec::new());
-        encode(entry, &mut text);
-        number(n as u64 + 1, None, &text, &mut line);
+    let batch = batch(&request().into());
+    let line = |(n, text): (usize, &[u8])| {
+        let mut line = Vec::new();
+        number(n as u64 + 1, None, text, &mut line);
         line
     };
-    entries().iter().enumerate().map(line).collect()
+    let lines = batch.text().split_inclusive(|byte| *byte == b'\n');
+    lines.enumerate().map(line).collect()
+}
+
+fn entries() -> Vec<Entry> {
+    lines()
+        .iter()
+        .map(|line| parse(line).expect("the line of an entry"))
+        .collect()
 }
 
 #[divan::bench]
@@ -74,16 +93,11 @@ fn an_entry_becomes_a_line(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench]
-fn a_request_becomes_entries(bencher: Bencher<'_, '_>) {
-    let request = proto::WriteRequest {
-        entries: (0..ENTRIES).map(message).collect(),
-        durability: 0,
-    };
-    let request = request.encode_to_vec();
-    bencher.counter(ItemsCount::new(ENTRIES)).bench_local(|| {
-        let request = proto::WriteRequest::decode(&request[..]).expect("a request");
-        batch(request.entries, Time::MIN).expect("valid entries")
-    });
+fn a_request_becomes_lines(bencher: Bencher<'_, '_>) {
+    let request = request().into();
+    bencher
+        .counter(ItemsCount::new(ENTRIES))
+        .bench_local(|| batch(&request));
 }
 
 #[divan::bench]

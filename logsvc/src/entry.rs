@@ -1,6 +1,6 @@
 //! An entry of the log: what it may hold, as a message and as one line of text.
 //!
-//! Pure, and parsed once at the edge: an [`Entry`] is valid. Must never import anything of this crate but its own
+//! Pure, and checked once at the edge: an [`Entry`] is valid. Must never import anything of this crate but its own
 //! parts.
 
 mod head;
@@ -14,7 +14,6 @@ mod time;
 use std::collections::BTreeMap;
 
 use homeroom::{model::InvalidField, proto::log::v1 as proto};
-use prost::Message;
 use serde::Deserialize;
 
 pub(crate) use self::span::{EVENTS_MAX, SCOPE_BYTES_MAX};
@@ -162,67 +161,12 @@ pub struct Entry {
     pub scope: Option<Box<Scope>>,
 }
 
-impl Entry {
-    /// Reads an entry to be written, received at `now`; what is output only is ignored.
-    ///
-    /// # Errors
-    /// The first field that is not valid.
-    pub fn parse(message: proto::Entry, now: Time) -> Result<Self, InvalidField> {
-        let time = message.time.map_or(Ok(now), |time| Time::parse("time", time))?;
-        let trace_id = TraceId::parse_optional("trace_id", &message.trace_id)?;
-        let span_id = SpanId::parse_optional("span_id", &message.span_id)?;
-        let span = message.span.map(|span| Span::parse(span, time)).transpose();
-        let span = span.map_err(|error| error.within("span"))?;
-        if span.is_some() {
-            let required = |field| InvalidField::new(field, "is required of a span");
-            trace_id.as_ref().ok_or_else(|| required("trace_id"))?;
-            span_id.as_ref().ok_or_else(|| required("span_id"))?;
-        }
-        let scope = message.scope.map(Scope::parse).transpose();
-        Ok(Self {
-            sequence: 0,
-            time,
-            severity: Severity::parse("severity", message.severity)?.unwrap_or_else(|| severity_of(span.as_ref())),
-            service: text("service", message.service, 0, NAME_BYTES_MAX)?,
-            instance: text("instance", message.instance, 0, NAME_BYTES_MAX)?,
-            trace_id,
-            span_id,
-            span: span.map(Box::new),
-            message: text("message", message.message, 1, MESSAGE_BYTES_MAX)?,
-            attributes: attributes("attributes", message.attributes)?,
-            resource: attributes("resource", message.resource)?,
-            scope: scope.map_err(|error| error.within("scope"))?.map(Box::new),
-        })
-    }
-}
-
 /// How severe an entry is that does not say so.
 pub(crate) fn severity_of(span: Option<&Span>) -> Severity {
     match span {
         Some(span) if span.status == SpanStatus::Error => Severity::Error,
         _ => Severity::Info,
     }
-}
-
-/// Reads the entries of a batch, received at `now`.
-///
-/// # Errors
-/// The first field that is not valid, such as `entries[3].message`; none, or more than [`ENTRIES_MAX`] entries.
-pub fn batch(messages: Vec<proto::Entry>, now: Time) -> Result<Vec<Entry>, InvalidField> {
-    if !(1..=ENTRIES_MAX).contains(&messages.len()) {
-        return Err(InvalidField::new(
-            "entries",
-            format!("must be 1 to {ENTRIES_MAX} entries"),
-        ));
-    }
-    let parse = |message: proto::Entry| match message.encoded_len() {
-        ..=ENTRY_BYTES_MAX => Entry::parse(message, now),
-        _ => Err(line::too_large()),
-    };
-    let numbered = messages.into_iter().enumerate();
-    numbered
-        .map(|(n, message)| parse(message).map_err(|error| error.within(&format!("entries[{n}]"))))
-        .collect()
 }
 
 /// Reads a text of `min` to `max` bytes.

@@ -97,7 +97,7 @@ mod tests {
     fn every_error_has_its_code_and_reason() {
         let io = || io::Error::other("the secret");
         let path = PathBuf::from("/secret");
-        let id = TraceId::parse("trace_id", &"a".repeat(32)).expect("a valid id");
+        let id = TraceId::parse("trace_id", "a".repeat(32)).expect("a valid id");
         let rows = [
             (
                 InvalidField::new("a", "must be b").into(),

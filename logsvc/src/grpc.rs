@@ -17,12 +17,16 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt};
 use homeroom::{
     metrics::Metrics,
     model::{Address, InvalidField},
     page::Page,
-    proto::log::v1::{self as proto, log_server::Log},
+    proto::log::v1::{
+        self as proto,
+        in_place::{IngestRequest, WriteRequest, log_server::Log},
+    },
     shutdown::Shutdown,
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -30,10 +34,11 @@ use tonic::{Request, Response, Status, Streaming};
 use self::ingest::Streams;
 use crate::{
     config::StoreSettings,
-    entry::{Time, batch},
+    entry::Time,
     error::Error,
     forward::Forward,
     metrics::{self, LogMetrics},
+    native,
     query::{Filter, Found, Limit, Order, Scan},
     store::{Batch, Durability, Fate, Store},
     tail::Tails,
@@ -119,7 +124,7 @@ impl LogApi {
 
     fn ingest_from<R>(&self, requests: R) -> impl Stream<Item = Result<proto::IngestResponse, Status>> + Send + use<R>
     where
-        R: Stream<Item = Result<proto::IngestRequest, Status>> + Send + Unpin + 'static,
+        R: Stream<Item = Result<IngestRequest, Status>> + Send + Unpin + 'static,
     {
         let (store, streams) = (self.store.clone(), self.streams.clone());
         let answers = ingest::acknowledge(store, streams, self.shutdown.clone(), requests);
@@ -161,20 +166,17 @@ impl Log for LogApi {
     type IngestStream = Answers<proto::IngestResponse>;
     type TailStream = Answers<proto::TailResponse>;
 
-    async fn write(&self, request: Request<proto::WriteRequest>) -> Result<Response<proto::WriteResponse>, Status> {
+    async fn write(&self, request: Request<WriteRequest>) -> Result<Response<proto::WriteResponse>, Status> {
         let request = request.into_inner();
         let written = async {
-            let (batch, durability) = decode(request.entries, request.durability)?;
+            let (batch, durability) = decode(&request.entries, request.durability)?;
             Ok(self.append(batch, durability).await?)
         };
         let last_sequence = written.await.inspect_err(|status| self.metrics.on_refused(status))?;
         Ok(Response::new(proto::WriteResponse { last_sequence }))
     }
 
-    async fn ingest(
-        &self,
-        request: Request<Streaming<proto::IngestRequest>>,
-    ) -> Result<Response<Self::IngestStream>, Status> {
+    async fn ingest(&self, request: Request<Streaming<IngestRequest>>) -> Result<Response<Self::IngestStream>, Status> {
         Ok(Response::new(self.ingest_from(request.into_inner()).boxed()))
     }
 
@@ -209,15 +211,15 @@ impl Log for LogApi {
 }
 
 /// Reads a batch, received now, and how durable it is to be.
-fn decode(entries: Vec<proto::Entry>, durability: i32) -> Result<(Batch, Durability), InvalidField> {
+fn decode(entries: &[Bytes], durability: i32) -> Result<(Batch, Durability), InvalidField> {
     let refused = |_| InvalidField::new("durability", "must be one of the values of `Durability`");
     let durability = match proto::Durability::try_from(durability).map_err(refused)? {
         proto::Durability::Unspecified | proto::Durability::Synced => Durability::Synced,
         proto::Durability::Written => Durability::Written,
         proto::Durability::Received => Durability::Received,
     };
-    let entries = batch(entries, Time::from(SystemTime::now()))?;
-    Ok((Batch::encode(&entries), durability))
+    let batch = native::batch(entries, Time::from(SystemTime::now()))?;
+    Ok((batch, durability))
 }
 
 /// The cursor in the token of a page.

@@ -8,24 +8,18 @@
 
 mod metrics;
 mod origin;
-mod pairs;
 mod record;
 mod span;
 mod value;
-mod wire;
 
 use homeroom::model::InvalidField;
 
 pub use self::metrics::data_points;
-use self::{
-    origin::{Origin, Resource},
-    pairs::Pairs,
-    value::Unfit,
-    wire::{Malformed, repeated},
-};
+use self::origin::{Origin, Resource};
 use crate::{
-    entry::{self, ENTRIES_MAX, Head, Time, line::Parts},
+    entry::{self, ENTRIES_MAX, Time, line::Parts},
     store::Batch,
+    wire::{Malformed, Pairs, Unfit, repeated},
 };
 
 /// How much text the records of a request become together. It has the resource once, and each line has it: a request of
@@ -139,28 +133,19 @@ impl Target<'_, '_> {
             return Err(InvalidField::new("", allowed));
         }
         self.pairs.settle("attributes")?;
-        let head = Head {
-            sequence: 0,
-            batch: None,
-            time: parts.time,
-            severity: parts.severity,
-            service: self.origin.resource.service.as_str().into(),
-            instance: self.origin.resource.instance.as_str().into(),
-            trace_id: parts.trace_id.cloned(),
-            is_span: parts.span.is_some(),
-        };
+        let resource = self.origin.resource;
         if self.batches.last().is_none_or(|batch| batch.len() == ENTRIES_MAX) {
             self.batches.push(Batch::default());
         }
         let batch = self.batches.last_mut().expect("there is a batch now");
-        batch.push(&head, |out| {
+        batch.push(&parts.head(&resource.service, &resource.instance), |out| {
             let start = out.len();
             entry::line::write(
                 parts,
-                |line| line.append(&self.origin.resource.names),
+                |line| line.append(&resource.names),
                 self.pairs.iter(),
                 |line| {
-                    line.append(&self.origin.resource.attributes);
+                    line.append(&resource.attributes);
                     line.append(&self.origin.scope);
                 },
                 out,

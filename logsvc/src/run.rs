@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use homeroom::{
-    Service, config::Config, model::Address, proto::log::v1::log_server::LogServer, server::ServeError,
+    Service, config::Config, model::Address, proto::log::v1::in_place::log_server::LogServer, server::ServeError,
     shutdown::Shutdown,
 };
 use tokio::net::TcpListener;

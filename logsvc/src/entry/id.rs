@@ -23,17 +23,17 @@ impl<const DIGITS: usize> HexId<DIGITS> {
     ///
     /// # Errors
     /// What an id allows.
-    pub fn parse(field: &str, id: &str) -> Result<Self, InvalidField> {
+    pub fn parse(field: &str, id: impl AsRef<[u8]>) -> Result<Self, InvalidField> {
         let allowed = || format!("must be {DIGITS} lower-case hex digits, not all zero");
-        Self::read(id.as_bytes()).ok_or_else(|| InvalidField::new(field, allowed()))
+        Self::read(id.as_ref()).ok_or_else(|| InvalidField::new(field, allowed()))
     }
 
     /// Reads an id that may be empty: none.
     ///
     /// # Errors
     /// What an id allows.
-    pub fn parse_optional(field: &str, id: &str) -> Result<Option<Self>, InvalidField> {
-        (!id.is_empty()).then(|| Self::parse(field, id)).transpose()
+    pub fn parse_optional(field: &str, id: impl AsRef<[u8]>) -> Result<Option<Self>, InvalidField> {
+        (!id.as_ref().is_empty()).then(|| Self::parse(field, id)).transpose()
     }
 
     /// Reads an id; `None` when it is none.

@@ -6,7 +6,7 @@ use homeroom::{model::InvalidField, proto::log::v1 as proto};
 use prost::Message;
 
 use super::{
-    BatchMark, ENTRY_BYTES_MAX, Entry, Scope, Severity, Span, SpanId, Time, TraceId,
+    BatchMark, ENTRY_BYTES_MAX, Entry, Head, Scope, Severity, Span, SpanId, Time, TraceId,
     json::{self, Object},
 };
 
@@ -38,6 +38,22 @@ pub(crate) struct Parts<'a> {
     pub(crate) span_id: Option<&'a SpanId>,
     pub(crate) span: Option<&'a Span>,
     pub(crate) message: &'a str,
+}
+
+impl Parts<'_> {
+    /// The front of the line of a service and an instance, still without a number.
+    pub(crate) fn head<'a>(&self, service: &'a str, instance: &'a str) -> Head<'a> {
+        Head {
+            sequence: 0,
+            batch: None,
+            time: self.time,
+            severity: self.severity,
+            service: service.into(),
+            instance: instance.into(),
+            trace_id: self.trace_id.cloned(),
+            is_span: self.span.is_some(),
+        }
+    }
 }
 
 /// Appends a line whose [`names`] and [`surroundings`] somebody else writes, or has written.
@@ -108,7 +124,7 @@ pub(crate) fn check_size(line: &[u8]) -> Result<(), InvalidField> {
 }
 
 /// The refusal of an entry above [`ENTRY_BYTES_MAX`].
-pub(super) fn too_large() -> InvalidField {
+pub(crate) fn too_large() -> InvalidField {
     InvalidField::new("", format!("must be at most {ENTRY_BYTES_MAX} bytes in all"))
 }
 

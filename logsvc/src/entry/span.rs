@@ -241,7 +241,7 @@ impl Scope {
         object.pairs("attributes", &self.attributes);
     }
 
-    pub(super) fn parse(message: proto::Scope) -> Result<Self, InvalidField> {
+    pub(crate) fn parse(message: proto::Scope) -> Result<Self, InvalidField> {
         Ok(Self {
             name: text("name", message.name, 0, SCOPE_BYTES_MAX)?,
             version: text("version", message.version, 0, SCOPE_BYTES_MAX)?,

@@ -7,17 +7,11 @@ use proptest::{
 };
 
 use super::*;
+use crate::native::tests::parsed;
 
 const NOW: Time = Time::MIN;
 const MIN_SECONDS: i64 = -62_135_596_800;
 const MAX_SECONDS: i64 = 253_402_300_799;
-
-fn message() -> proto::Entry {
-    proto::Entry {
-        message: "m".to_owned(),
-        ..Default::default()
-    }
-}
 
 /// An entry with a message and defaults.
 pub(crate) fn entry(message: &str) -> Entry {
@@ -25,7 +19,7 @@ pub(crate) fn entry(message: &str) -> Entry {
         message: message.to_owned(),
         ..Default::default()
     };
-    Entry::parse(message, NOW).expect("a valid entry")
+    parsed(message, NOW).expect("a valid entry")
 }
 
 fn line(entry: &Entry) -> Vec<u8> {
@@ -53,120 +47,6 @@ fn head_of(entry: &Entry) -> Head<'_> {
     }
 }
 
-fn field(message: proto::Entry) -> String {
-    Entry::parse(message, NOW).expect_err("not valid").field
-}
-
-#[test]
-fn what_is_not_given_has_its_default() {
-    let entry = Entry::parse(message(), NOW).expect("a valid entry");
-    assert_eq!((entry.time, entry.severity, entry.sequence), (NOW, Severity::Info, 0));
-}
-
-#[test]
-fn each_limit_lets_its_last_value_pass_and_refuses_the_next() {
-    type Set = fn(&mut proto::Entry, usize);
-    let limits: [(&str, usize, Set); 7] = [
-        ("service", NAME_BYTES_MAX, |e, n| e.service = "x".repeat(n)),
-        ("instance", NAME_BYTES_MAX, |e, n| e.instance = "x".repeat(n)),
-        ("message", MESSAGE_BYTES_MAX, |e, n| e.message = "x".repeat(n)),
-        ("attributes", ATTRIBUTES_MAX, |e, n| {
-            e.attributes = (0..n).map(|n| (n.to_string(), String::new())).collect();
-        }),
-        ("attributes", KEY_BYTES_MAX, |e, n| {
-            e.attributes = [("x".repeat(n), String::new())].into()
-        }),
-        ("attributes", VALUE_BYTES_MAX, |e, n| {
-            e.attributes = [("x".to_owned(), "x".repeat(n))].into()
-        }),
-        ("attributes", ATTRIBUTES_BYTES_MAX, |e, n| {
-            let mut pairs: Vec<_> = (1..16).map(|key| (format!("{key:04}"), "x".repeat(65_532))).collect();
-            pairs.push(("last".to_owned(), "x".repeat(n - 15 * 65_536 - 4)));
-            e.attributes = pairs.into_iter().collect();
-        }),
-    ];
-    for (name, max, set) in limits {
-        let (mut last, mut next) = (message(), message());
-        set(&mut last, max);
-        set(&mut next, max + 1);
-        assert!(Entry::parse(last, NOW).is_ok(), "{name} of {max}");
-        assert_eq!(field(next), name);
-    }
-}
-
-#[test]
-fn what_is_not_valid_is_named() {
-    let with = |set: fn(&mut proto::Entry)| {
-        let mut message = message();
-        set(&mut message);
-        field(message)
-    };
-    assert_eq!(with(|e| e.message.clear()), "message");
-    assert_eq!(with(|e| e.severity = 7), "severity");
-    assert_eq!(
-        with(|e| e.attributes = [(String::new(), String::new())].into()),
-        "attributes"
-    );
-    assert_eq!(with(|e| e.trace_id = "0".repeat(32)), "trace_id");
-    assert_eq!(with(|e| e.trace_id = "A".repeat(32)), "trace_id");
-    assert_eq!(with(|e| e.trace_id = "a".repeat(31)), "trace_id");
-    assert_eq!(with(|e| e.span_id = "a".repeat(32)), "span_id");
-    for (seconds, nanos) in [(MIN_SECONDS - 1, 0), (MAX_SECONDS + 1, 0), (0, -1), (0, 1_000_000_000)] {
-        let mut message = message();
-        message.time = Some(prost_types::Timestamp { seconds, nanos });
-        assert_eq!(field(message), "time");
-    }
-}
-
-#[test]
-fn a_batch_names_the_entry_and_has_a_size() {
-    let error = batch(vec![message(), proto::Entry::default()], NOW).expect_err("no message");
-    assert_eq!(error.field, "entries[1].message");
-    assert_eq!(batch(vec![], NOW).expect_err("none").field, "entries");
-    assert_eq!(
-        batch(vec![message(); ENTRIES_MAX], NOW)
-            .expect("as many as allowed")
-            .len(),
-        ENTRIES_MAX
-    );
-    assert_eq!(
-        batch(vec![message(); ENTRIES_MAX + 1], NOW)
-            .expect_err("one more")
-            .field,
-        "entries"
-    );
-}
-
-#[test]
-fn an_entry_is_at_most_3_mib_in_all() {
-    let much = |pairs: usize, last_bytes: usize| -> Attributes {
-        let pair = |n: usize| {
-            (
-                n.to_string(),
-                "x".repeat(if n == 0 { last_bytes } else { VALUE_BYTES_MAX }),
-            )
-        };
-        (0..pairs).map(pair).collect()
-    };
-    let large = |last_bytes| proto::Entry {
-        message: "x".repeat(MESSAGE_BYTES_MAX),
-        attributes: much(15, VALUE_BYTES_MAX),
-        resource: much(15, VALUE_BYTES_MAX),
-        scope: Some(proto::Scope {
-            attributes: much(2, last_bytes),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    // Long enough that the lengths of what holds it take as many bytes as they will.
-    let less = 60_000;
-    let last_bytes = less + ENTRY_BYTES_MAX - large(less).encoded_len();
-    assert_eq!(large(last_bytes).encoded_len(), ENTRY_BYTES_MAX);
-    assert!(batch(vec![large(last_bytes)], NOW).is_ok());
-    let error = batch(vec![message(), large(last_bytes + 1)], NOW).expect_err("it is too large");
-    assert_eq!(error.field, "entries[1]");
-}
-
 #[test]
 fn a_line_is_what_people_read() {
     let mut entry = entry("hello");
@@ -174,7 +54,7 @@ fn a_line_is_what_people_read() {
     entry.attributes = [("b", "2"), ("a", "1")]
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .into();
-    entry.trace_id = TraceId::parse_optional("trace_id", &"a".repeat(32)).expect("a valid id");
+    entry.trace_id = TraceId::parse_optional("trace_id", "a".repeat(32)).expect("a valid id");
     let text = String::from_utf8(line(&entry)).expect("text");
     let id = "a".repeat(32);
     let expected = format!(
@@ -313,7 +193,7 @@ prop_compose! {
 
 prop_compose! {
     /// Log records and spans.
-    fn messages()(
+    pub(crate) fn messages()(
         record in log_records(),
         span in option::of((spans(), TRACE_ID, SPAN_ID)),
         end_time in option::of(time()),
@@ -334,7 +214,7 @@ prop_compose! {
 
 prop_compose! {
     pub(crate) fn entries()(message in messages(), sequence in 1..=u64::MAX) -> Entry {
-        Entry { sequence, ..Entry::parse(message, NOW).expect("within the limits") }
+        Entry { sequence, ..parsed(message, NOW).expect("within the limits") }
     }
 }
 
@@ -358,7 +238,7 @@ proptest! {
     #[test]
     fn the_head_of_a_line_of_the_first_version_tells_the_same(message in log_records(), sequence in 1..=u64::MAX) {
         let message = proto::Entry { resource: Attributes::default(), scope: None, ..message };
-        let entry = Entry { sequence, ..Entry::parse(message, NOW).expect("within the limits") };
+        let entry = Entry { sequence, ..parsed(message, NOW).expect("within the limits") };
         let line = line_of_the_first_version(&entry);
         prop_assert_eq!(head(&line), Some(head_of(&entry)));
         prop_assert_eq!(parse(&line).expect("a line"), entry);
@@ -372,13 +252,5 @@ proptest! {
         let bidi = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2066}'..='\u{2069}' | '\u{feff}');
         prop_assert!(!rest.chars().any(|c| c.is_control() || bidi(c)), "{}", rest);
-    }
-
-    #[test]
-    fn every_entry_comes_back_from_its_message(entry in entries()) {
-        let message = proto::Entry::from(entry.clone());
-        prop_assert_eq!(message.sequence, entry.sequence);
-        let parsed = Entry::parse(message, NOW).expect("a valid entry");
-        prop_assert_eq!(Entry { sequence: entry.sequence, ..parsed }, entry);
     }
 }

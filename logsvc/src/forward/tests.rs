@@ -21,7 +21,8 @@ use super::*;
 use crate::{
     config::StoreSettings,
     entry::{Entry, Time, tests::entry},
-    store::{Batch, Durability, Fate},
+    native::tests::{batch_of, parsed},
+    store::{Durability, Fate},
 };
 
 type Logs = Calls<ExportLogsServiceRequest, ExportLogsServiceResponse>;
@@ -58,7 +59,7 @@ fn span(name: &str) -> Entry {
         span: Some(proto::Span::default()),
         ..Default::default()
     };
-    Entry::parse(message, Time::MIN).expect("a valid span")
+    parsed(message, Time::MIN).expect("a valid span")
 }
 
 fn backend() -> (Server, Logs, Spans) {
@@ -116,7 +117,7 @@ impl Running {
 
 async fn write(store: &Store, entries: &[Entry]) {
     let fate = Fate::default();
-    let written = store.append(Batch::encode(entries), Durability::Written, &fate);
+    let written = store.append(batch_of(entries), Durability::Written, &fate);
     written.await.expect("queued").wait().await.expect("written");
 }
 

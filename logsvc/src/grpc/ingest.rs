@@ -7,7 +7,10 @@ mod writers;
 use std::sync::Arc;
 
 use futures_util::stream::{self, Stream};
-use homeroom::{proto::log::v1 as proto, shutdown::Shutdown};
+use homeroom::{
+    proto::log::v1::{self as proto, in_place::IngestRequest},
+    shutdown::Shutdown,
+};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
@@ -51,7 +54,7 @@ pub(super) fn acknowledge(
     store: Arc<Store>,
     streams: Arc<Streams>,
     shutdown: Shutdown,
-    requests: impl Stream<Item = Result<proto::IngestRequest, Status>> + Send + Unpin + 'static,
+    requests: impl Stream<Item = Result<IngestRequest, Status>> + Send + Unpin + 'static,
 ) -> impl Stream<Item = Result<proto::IngestResponse, Status>> + Send {
     let (queue, queued) = mpsc::channel(UNACKNOWLEDGED_MAX);
     let reading = Reading::new(store, streams, queue);

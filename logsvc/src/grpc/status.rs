@@ -71,7 +71,7 @@ mod tests {
     use futures_util::StreamExt;
     use homeroom::{
         metrics::{Format, Metrics},
-        proto::log::v1::log_server::Log,
+        proto::log::v1::in_place::log_server::Log,
         shutdown::Shutdown,
         testing::Exposition,
     };

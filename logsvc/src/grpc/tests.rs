@@ -1,4 +1,5 @@
 use homeroom::status::reason;
+use prost::Message;
 use tonic::Code;
 
 use super::*;
@@ -16,9 +17,13 @@ pub(super) fn entry(message: &str) -> proto::Entry {
     }
 }
 
+pub(super) fn on_the_wire(entries: &[proto::Entry]) -> Vec<Bytes> {
+    entries.iter().map(|entry| entry.encode_to_vec().into()).collect()
+}
+
 pub(super) async fn write(api: &LogApi, entries: Vec<proto::Entry>) -> Result<u64, Status> {
-    let request = proto::WriteRequest {
-        entries,
+    let request = WriteRequest {
+        entries: on_the_wire(&entries),
         ..Default::default()
     };
     Ok(api.write(Request::new(request)).await?.into_inner().last_sequence)
@@ -89,8 +94,8 @@ async fn what_is_not_valid_is_named_and_nothing_is_written() {
         invalid(write(&api, vec![entry("a"), entry("")]).await),
         "entries[1].message"
     );
-    let request = proto::WriteRequest {
-        entries: vec![entry("a")],
+    let request = WriteRequest {
+        entries: on_the_wire(&[entry("a")]),
         durability: 4,
     };
     assert_eq!(invalid(api.write(Request::new(request)).await), "durability");

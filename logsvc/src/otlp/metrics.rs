@@ -1,6 +1,6 @@
 //! Metrics of OTLP: counted, not kept.
 
-use super::wire::{Malformed, repeated};
+use crate::wire::{Malformed, repeated};
 
 /// The kinds of data of a `Metric`: gauge, sum, histogram, exponential histogram and summary. Each has its points in
 /// its field 1.

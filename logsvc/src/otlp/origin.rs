@@ -2,12 +2,11 @@
 
 use homeroom::model::InvalidField;
 
-use super::{
-    pairs::Pairs,
-    value::{Unfit, utf8},
-    wire::{Fields, Value},
+use super::value::attribute;
+use crate::{
+    entry::{self, NAME_BYTES_MAX, SCOPE_BYTES_MAX, Scope, json::Object, line},
+    wire::{Fields, Pairs, Unfit, Value, utf8},
 };
-use crate::entry::{self, NAME_BYTES_MAX, SCOPE_BYTES_MAX, Scope, json::Object, line};
 
 /// A process, and how it is in a line.
 #[derive(Debug)]
@@ -23,7 +22,7 @@ impl Resource {
         let (mut attributes, mut dropped) = (Pairs::default(), 0);
         for field in Fields::of(message) {
             match field.map_err(|error| Unfit::from(error).at("resource"))? {
-                (1, Value::Bytes(pair)) => attributes.read("resource.attributes", pair)?,
+                (1, Value::Bytes(pair)) => attributes.read("resource.attributes", attribute(pair))?,
                 (2, Value::Varint(count)) => dropped = count,
                 _ => {}
             }
@@ -71,7 +70,7 @@ fn read_scope(message: &[u8]) -> Result<Option<Scope>, InvalidField> {
         match field.map_err(|error| Unfit::from(error).at("name"))? {
             (1, Value::Bytes(text)) => name = utf8(text).map_err(|unfit| unfit.at("name"))?,
             (2, Value::Bytes(text)) => version = utf8(text).map_err(|unfit| unfit.at("version"))?,
-            (3, Value::Bytes(pair)) => attributes.read("attributes", pair)?,
+            (3, Value::Bytes(pair)) => attributes.read("attributes", attribute(pair))?,
             (4, Value::Varint(count)) => dropped = count,
             _ => {}
         }

@@ -6,10 +6,12 @@ use homeroom::model::InvalidField;
 
 use super::{
     Target,
-    value::{self, Unfit, utf8},
-    wire::{Fields, Value},
+    value::{self, attribute},
 };
-use crate::entry::{self, HexId, MESSAGE_BYTES_MAX, Severity, SpanId, Time, TraceId, line::Parts};
+use crate::{
+    entry::{self, HexId, MESSAGE_BYTES_MAX, Severity, SpanId, Time, TraceId, line::Parts},
+    wire::{Fields, Unfit, Value, utf8},
+};
 
 /// What a record says that has neither a text nor a name: a line needs a message.
 const NO_BODY: &str = "(no body)";
@@ -66,7 +68,7 @@ fn read<'a>(message: &'a [u8], target: &mut Target<'a, '_>) -> Result<LogRecord<
             (2, Value::Varint(number)) => record.severity_number = number,
             (3, Value::Bytes(text)) => record.severity_text = utf8(text).map_err(|unfit| unfit.at("severity_text"))?,
             (5, Value::Bytes(value)) => record.body = Some(value),
-            (6, Value::Bytes(pair)) => target.pairs.read("attributes", pair)?,
+            (6, Value::Bytes(pair)) => target.pairs.read("attributes", attribute(pair))?,
             (7, Value::Varint(count)) => record.dropped_attributes = count,
             (9, Value::Bytes(id)) => record.trace_id = id,
             (10, Value::Bytes(id)) => record.span_id = id,

@@ -5,12 +5,13 @@ use prost_types::Timestamp;
 
 use super::{
     Target,
-    pairs::Pairs,
     record::{id, time},
-    value::{Unfit, utf8},
-    wire::{Fields, Malformed, Value},
+    value::attribute,
 };
-use crate::entry::{self, EVENTS_MAX, MESSAGE_BYTES_MAX, Span, SpanId, TraceId, line::Parts, severity_of};
+use crate::{
+    entry::{self, EVENTS_MAX, MESSAGE_BYTES_MAX, Span, SpanId, TraceId, line::Parts, severity_of},
+    wire::{Fields, Malformed, Pairs, Unfit, Value, enumeration, utf8},
+};
 
 /// What a span is called that has no name (OTLP: "equivalent to an unknown span name").
 const NO_NAME: &str = "(no name)";
@@ -55,10 +56,10 @@ fn read<'a>(message: &'a [u8], target: &mut Target<'a, '_>) -> Result<OtlpSpan<'
             (3, Value::Bytes(state)) => span.rest.trace_state = owned("trace_state", state)?,
             (4, Value::Bytes(parent)) => span.rest.parent_span_id = hex::<16>("parent_span_id", parent)?,
             (5, Value::Bytes(name)) => span.name = utf8(name).map_err(|unfit| unfit.at("name"))?,
-            (6, Value::Varint(kind)) => span.rest.kind = number(kind),
+            (6, Value::Varint(kind)) => span.rest.kind = enumeration(kind),
             (7, Value::Fixed64(nanos)) => span.start = nanos,
             (8, Value::Fixed64(nanos)) => span.rest.end_time = timestamp(nanos),
-            (9, Value::Bytes(pair)) => target.pairs.read("attributes", pair)?,
+            (9, Value::Bytes(pair)) => target.pairs.read("attributes", attribute(pair))?,
             (10, Value::Varint(count)) => target.pairs.note_dropped("otel.dropped_attributes_count", count),
             (11, Value::Bytes(item)) => limited("events", item, &mut span.rest.events, event)?,
             (12, Value::Varint(count)) => target.pairs.note_dropped("otel.dropped_events_count", count),
@@ -95,7 +96,7 @@ fn event(message: &[u8]) -> Result<proto::SpanEvent, InvalidField> {
         match field.map_err(|error| malformed(error, "attributes"))? {
             (1, Value::Fixed64(nanos)) => event.time = timestamp(nanos),
             (2, Value::Bytes(name)) => event.name = owned("name", name)?,
-            (3, Value::Bytes(pair)) => attributes.read("attributes", pair)?,
+            (3, Value::Bytes(pair)) => attributes.read("attributes", attribute(pair))?,
             (4, Value::Varint(count)) => dropped = count,
             _ => {}
         }
@@ -114,7 +115,7 @@ fn link(message: &[u8]) -> Result<proto::SpanLink, InvalidField> {
             (3, Value::Bytes(state)) if !state.is_empty() => {
                 attributes.note("otel.trace_state", owned("trace_state", state)?);
             }
-            (4, Value::Bytes(pair)) => attributes.read("attributes", pair)?,
+            (4, Value::Bytes(pair)) => attributes.read("attributes", attribute(pair))?,
             (5, Value::Varint(count)) => dropped = count,
             _ => {}
         }
@@ -128,16 +129,11 @@ fn read_status(message: &[u8], span: &mut proto::Span) -> Result<(), InvalidFiel
     for field in Fields::of(message) {
         match field.map_err(|error| malformed(error, "status"))? {
             (2, Value::Bytes(text)) => span.status_message = owned("status.message", text)?,
-            (3, Value::Varint(code)) => span.status = number(code),
+            (3, Value::Varint(code)) => span.status = enumeration(code),
             _ => {}
         }
     }
     Ok(())
-}
-
-/// An enum's number; the numbers of OTLP are ours, and what is none of them is refused.
-fn number(varint: u64) -> i32 {
-    i32::try_from(varint).unwrap_or(i32::MAX)
 }
 
 fn timestamp(nanos: u64) -> Option<Timestamp> {

@@ -2,44 +2,11 @@
 
 use std::borrow::Cow;
 
+use crate::{
+    entry::json,
+    wire::{self, DEPTH_MAX, Fields, Unfit, Value, utf8},
+};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use homeroom::model::InvalidField;
-
-use super::wire::{Fields, Malformed, Value};
-use crate::entry::json;
-
-/// How deep a value may be nested. Logging libraries write a few levels; each takes room on the stack.
-const DEPTH_MAX: usize = 64;
-
-/// Why a value cannot be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfit {
-    Malformed,
-    NotUtf8,
-    TooDeep,
-}
-
-impl From<Malformed> for Unfit {
-    fn from(_: Malformed) -> Self {
-        Self::Malformed
-    }
-}
-
-impl Unfit {
-    pub(super) fn at(self, field: &str) -> InvalidField {
-        let allowed = match self {
-            Self::Malformed => "must be as OTLP defines it".to_owned(),
-            Self::NotUtf8 => "must be UTF-8".to_owned(),
-            Self::TooDeep => format!("must be nested at most {DEPTH_MAX} deep"),
-        };
-        InvalidField::new(field, allowed)
-    }
-}
-
-/// A text of the wire.
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Unfit> {
-    std::str::from_utf8(bytes).map_err(|_| Unfit::NotUtf8)
-}
 
 /// A value.
 enum Any<'a> {
@@ -120,7 +87,7 @@ fn write(any: Any<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), Unfit> {
 fn write_all(message: &[u8], (open, close): (u8, u8), out: &mut Vec<u8>, depth: usize) -> Result<(), Unfit> {
     let depth = depth.checked_sub(1).ok_or(Unfit::TooDeep)?;
     out.push(open);
-    for (n, item) in super::wire::repeated(message, 1).enumerate() {
+    for (n, item) in wire::repeated(message, 1).enumerate() {
         if n > 0 {
             out.push(b',');
         }
@@ -138,8 +105,14 @@ fn write_all(message: &[u8], (open, close): (u8, u8), out: &mut Vec<u8>, depth: 
     Ok(())
 }
 
+/// Reads a `KeyValue`, its value as text.
+pub(super) fn attribute(message: &[u8]) -> Result<(&str, Cow<'_, str>), Unfit> {
+    let (key, value) = pair(message)?;
+    Ok((key, text(value)?))
+}
+
 /// Reads a `KeyValue`: its key, and its value as a message.
-pub(super) fn pair(message: &[u8]) -> Result<(&str, &[u8]), Unfit> {
+fn pair(message: &[u8]) -> Result<(&str, &[u8]), Unfit> {
     let (mut key, mut value) = ("", &[][..]);
     for field in Fields::of(message) {
         match field? {

@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     config::StoreSettings,
-    entry::{self, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Time, VALUE_BYTES_MAX, encode, number, tests::entry},
-    store::{Batch, Durability, Fate, Store},
+    entry::{self, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX, encode, number, tests::entry},
+    native::tests::batch_of,
+    store::{Durability, Fate, Store},
 };
 
 fn time(seconds: i64) -> prost_types::Timestamp {
@@ -34,7 +35,7 @@ fn sample(n: u64) -> Entry {
         },
         ..Default::default()
     };
-    Entry::parse(message, Time::MIN).expect("a valid entry")
+    parsed(&message)
 }
 
 async fn store(entries: &[Entry]) -> (tempfile::TempDir, Arc<Store>) {
@@ -42,7 +43,7 @@ async fn store(entries: &[Entry]) -> (tempfile::TempDir, Arc<Store>) {
     let store = Store::open(directory.path(), &StoreSettings::default()).expect("an open store");
     for entries in entries.chunks(entry::ENTRIES_MAX) {
         let written = store
-            .append(Batch::encode(entries), Durability::Written, &Fate::default())
+            .append(batch_of(entries), Durability::Written, &Fate::default())
             .await;
         written.expect("queued").wait().await.expect("written");
     }

@@ -13,7 +13,7 @@ use super::{
     writers::WriterId,
 };
 use crate::{
-    entry::{BatchMark, Entry, Head, encode, number},
+    entry::{BatchMark, Head, number},
     error::Error,
 };
 
@@ -46,15 +46,13 @@ impl Piece {
 }
 
 impl Batch {
-    /// Encodes entries, all but their numbers, where the caller runs: the committer has better to do.
-    pub fn encode(entries: &[Entry]) -> Self {
-        let mut batch = Self::default();
-        for entry in entries {
-            let start = batch.text.len();
-            encode(entry, &mut batch.text);
-            batch.note(batch.text.len() - start, entry.into());
+    /// An empty one with room for entries that take so many bytes on the wire.
+    pub(crate) fn with_room(size_bytes: usize) -> Self {
+        Self {
+            // A line has names where a message has numbers.
+            text: Vec::with_capacity(size_bytes * 3 / 2),
+            ..Self::default()
         }
-        batch
     }
 
     /// Adds a line that `write` appends, and whose `head` says what it will, but for its number.

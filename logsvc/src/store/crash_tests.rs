@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::{simulated::Simulated, tests::all, tests::everything, *};
-use crate::entry::tests::entry;
+use crate::{entry::tests::entry, native::tests::batch_of};
 
 /// What is done to the store.
 #[derive(Debug, Clone)]
@@ -96,7 +96,7 @@ fn messages(writer: usize, number: u64, entries: usize) -> Vec<String> {
 
 fn encode(writer: usize, sent: &Sent) -> Batch {
     let entries: Vec<_> = sent.messages.iter().map(|message| entry(message)).collect();
-    Batch::encode(&entries).of_writer(name(writer), sent.number)
+    batch_of(&entries).of_writer(name(writer), sent.number)
 }
 
 impl World {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::entry::{Entry, Head, Severity, Time, TraceId};
+use crate::entry::{Head, Severity, Time, TraceId};
 
 /// What there is to know of one line before it is read.
 #[derive(Debug, Clone, Copy)]
@@ -12,18 +12,6 @@ pub(super) struct Facts<'a> {
     pub(super) is_span: bool,
     pub(super) service: &'a str,
     pub(super) trace: Option<u32>,
-}
-
-impl<'a> From<&'a Entry> for Facts<'a> {
-    fn from(entry: &'a Entry) -> Self {
-        Self {
-            time: entry.time,
-            severity: entry.severity,
-            is_span: entry.span.is_some(),
-            service: &entry.service,
-            trace: entry.trace_id.as_ref().map(trace_hash),
-        }
-    }
 }
 
 impl<'a> From<&'a Head<'_>> for Facts<'a> {

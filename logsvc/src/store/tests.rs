@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{disk::Contents, *};
-use crate::entry::tests::entry;
+use crate::{entry::tests::entry, native::tests::batch_of};
 
 /// What goes wrong next; until it is taken back.
 #[derive(Debug, Clone, Copy, Default)]
@@ -156,7 +156,7 @@ async fn write_as(store: &Store, messages: &[&str], synced: bool, fate: &Fate) -
     let entries: Vec<_> = messages.iter().map(|message| entry(message)).collect();
     store
         .append(
-            Batch::encode(&entries),
+            batch_of(&entries),
             if synced {
                 Durability::Synced
             } else {
@@ -493,7 +493,7 @@ async fn closing_writes_what_is_queued_and_takes_no_more() {
     let store = Arc::new(open(&directory));
     let mut queued = Vec::new();
     for _ in 0..100 {
-        let batch = Batch::encode(&[entry("m")]);
+        let batch = batch_of(&[entry("m")]);
         queued.push(
             store
                 .append(batch, Durability::Written, &Fate::default())
@@ -542,7 +542,7 @@ async fn a_batch_larger_than_the_queue_is_written() {
     let directory = directory();
     let store = open(&directory);
     let huge = entry(&"\u{1}".repeat(crate::entry::MESSAGE_BYTES_MAX));
-    let batch = Batch::encode(&vec![huge; 12]);
+    let batch = batch_of(&vec![huge; 12]);
     assert!(batch.text.len() > queue::QUEUE_BYTES_MAX);
     let written = store
         .append(batch, Durability::Written, &Fate::default())
@@ -557,7 +557,7 @@ fn writer() -> WriterId {
 
 async fn send(store: &Store, number: u64, messages: &[&str], durability: Durability) -> Written {
     let entries: Vec<_> = messages.iter().map(|message| entry(message)).collect();
-    let batch = Batch::encode(&entries).of_writer(writer(), number);
+    let batch = batch_of(&entries).of_writer(writer(), number);
     let queued = store.append(batch, durability, &Fate::default()).await;
     queued.expect("queued")
 }

@@ -8,8 +8,9 @@ use super::*;
 use crate::{
     config::StoreSettings,
     entry::tests::entry,
+    native::tests::batch_of,
     query::tests::world::{append, delete_oldest, small_segments_up_to},
-    store::{Batch, Durability, Fate},
+    store::{Durability, Fate},
 };
 
 fn store() -> (tempfile::TempDir, Arc<Store>) {
@@ -21,7 +22,7 @@ fn store() -> (tempfile::TempDir, Arc<Store>) {
 async fn write(store: &Store, messages: &[&str]) {
     let entries: Vec<_> = messages.iter().map(|message| entry(message)).collect();
     let written = store
-        .append(Batch::encode(&entries), Durability::Written, &Fate::default())
+        .append(batch_of(&entries), Durability::Written, &Fate::default())
         .await;
     written.expect("queued").wait().await.expect("written");
 }

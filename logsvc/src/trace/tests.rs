@@ -3,17 +3,18 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::*;
+use crate::native::tests::parsed;
 
 fn id(n: u8) -> String {
     format!("{n:016x}")
 }
 
 fn span_id(n: u8) -> SpanId {
-    SpanId::parse("span_id", &id(n)).expect("a valid id")
+    SpanId::parse("span_id", id(n)).expect("a valid id")
 }
 
 fn trace_id() -> TraceId {
-    TraceId::parse("trace_id", &"a".repeat(32)).expect("a valid id")
+    TraceId::parse("trace_id", "a".repeat(32)).expect("a valid id")
 }
 
 fn time(seconds: i64) -> prost_types::Timestamp {
@@ -21,7 +22,7 @@ fn time(seconds: i64) -> prost_types::Timestamp {
 }
 
 fn entry(sequence: u64, message: proto::Entry) -> Entry {
-    let entry = Entry::parse(message, Time::MIN).expect("a valid entry");
+    let entry = parsed(message, Time::MIN).expect("a valid entry");
     Entry { sequence, ..entry }
 }
 
@@ -136,9 +137,9 @@ fn of_spans_with_one_id_the_first_has_the_children() {
 fn many_circles_and_long_chains_take_no_time_to_speak_of_and_no_stack() {
     let numbered = |n: u64, parent: u64| {
         let mut span = span(n, 1, 2, 0);
-        span.span_id = Some(SpanId::parse("span_id", &format!("{n:016x}")).expect("a valid id"));
+        span.span_id = Some(SpanId::parse("span_id", format!("{n:016x}")).expect("a valid id"));
         let parts = span.span.as_mut().expect("a span");
-        parts.parent_span_id = Some(SpanId::parse("span_id", &format!("{parent:016x}")).expect("a valid id"));
+        parts.parent_span_id = Some(SpanId::parse("span_id", format!("{parent:016x}")).expect("a valid id"));
         span
     };
     let chain = Trace::assemble((1..=10_000).map(|n| numbered(n, n + 1)).collect());

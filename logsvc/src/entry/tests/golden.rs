@@ -88,7 +88,7 @@ fn lines() -> String {
     };
     let mut text = Vec::new();
     for (n, message) in messages.into_iter().enumerate() {
-        let entry = Entry::parse(message, NOW).expect("a valid entry");
+        let entry = parsed(message, NOW).expect("a valid entry");
         let entry = Entry {
             sequence: n as u64 + 1,
             ..entry

@@ -10,11 +10,12 @@ use proptest::{collection::btree_map, prelude::*};
 use super::{values::DROPPED_EVENTS, *};
 use crate::{
     entry::{Attributes, Time, encode, severity_of, tests::entries},
+    native::tests::parsed,
     otlp,
 };
 
 fn parse(message: proto::Entry) -> Entry {
-    Entry::parse(message, Time::MIN).expect("a valid entry")
+    parsed(message, Time::MIN).expect("a valid entry")
 }
 
 fn attributes(pairs: &[(&str, &str)]) -> Attributes {

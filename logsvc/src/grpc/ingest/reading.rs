@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::stream::{Stream, StreamExt};
-use homeroom::{model::InvalidField, proto::log::v1 as proto, shutdown::Shutdown};
+use homeroom::{model::InvalidField, proto::log::v1::in_place::IngestRequest, shutdown::Shutdown};
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Status;
@@ -49,7 +49,7 @@ impl Reading {
     pub(super) async fn run(
         mut self,
         shutdown: Shutdown,
-        mut requests: impl Stream<Item = Result<proto::IngestRequest, Status>> + Unpin,
+        mut requests: impl Stream<Item = Result<IngestRequest, Status>> + Unpin,
     ) {
         loop {
             let request = tokio::select! {
@@ -74,13 +74,13 @@ impl Reading {
     }
 
     /// Queues a batch, once there is credit for it.
-    async fn take(&mut self, request: proto::IngestRequest) -> Result<(), Status> {
+    async fn take(&mut self, request: IngestRequest) -> Result<(), Status> {
         let room = self.room(&request).await;
         if !std::mem::replace(&mut self.is_begun, true) && self.begin(&request).await? {
             return Ok(());
         }
         self.check(&request)?;
-        let (mut batch, durability) = decode(request.entries, request.durability)?;
+        let (mut batch, durability) = decode(&request.entries, request.durability)?;
         if durability == Durability::Received {
             let allowed = "must be WRITTEN or SYNCED: an acknowledgement counts here";
             return Err(InvalidField::new("durability", allowed).into());
@@ -95,7 +95,7 @@ impl Reading {
     }
 
     /// Waits until the requests that are not acknowledged leave credit for this one.
-    async fn room(&self, request: &proto::IngestRequest) -> OwnedSemaphorePermit {
+    async fn room(&self, request: &IngestRequest) -> OwnedSemaphorePermit {
         let size_bytes = request.encoded_len().min(CREDIT_BYTES);
         let size_bytes = u32::try_from(size_bytes).expect("the credit is counted in 32 bits");
         let room = self.credit.clone().acquire_many_owned(size_bytes).await;
@@ -104,7 +104,7 @@ impl Reading {
 
     /// Reads what only the first request has. Of a writer, it answers at once which batch was the last that was written.
     /// Returns whether the request was only there to ask for that.
-    async fn begin(&mut self, request: &proto::IngestRequest) -> Result<bool, Status> {
+    async fn begin(&mut self, request: &IngestRequest) -> Result<bool, Status> {
         if request.writer.is_empty() {
             return Ok(false);
         }
@@ -117,7 +117,7 @@ impl Reading {
         Ok(request.batch == 0 && request.entries.is_empty())
     }
 
-    fn check(&self, request: &proto::IngestRequest) -> Result<(), InvalidField> {
+    fn check(&self, request: &IngestRequest) -> Result<(), InvalidField> {
         let writer = self.seat.as_ref().map_or("", |seat| seat.writer().as_str());
         if !request.writer.is_empty() && request.writer != writer {
             let allowed = "must be that of the first request of the stream, or empty";

@@ -7,27 +7,30 @@ use tonic::Code;
 use super::{
     super::{
         Answers as Boxed, LogApi, decode,
-        tests::{api, entry, invalid, messages, query, write},
+        tests::{api, entry, invalid, messages, on_the_wire, query, write},
     },
     *,
 };
 use crate::store::Fate;
 
 struct Client {
-    requests: mpsc::Sender<Result<proto::IngestRequest, Status>>,
+    requests: mpsc::Sender<Result<IngestRequest, Status>>,
     answers: Boxed<proto::IngestResponse>,
 }
 
-fn request(batch: u64, messages: &[&str]) -> proto::IngestRequest {
-    proto::IngestRequest {
+fn request(batch: u64, messages: &[&str]) -> IngestRequest {
+    IngestRequest {
         batch,
-        entries: messages.iter().map(|message| entry(message)).collect(),
+        entries: messages
+            .iter()
+            .flat_map(|message| on_the_wire(&[entry(message)]))
+            .collect(),
         ..Default::default()
     }
 }
 
-fn greeting(writer: &str) -> proto::IngestRequest {
-    proto::IngestRequest {
+fn greeting(writer: &str) -> IngestRequest {
+    IngestRequest {
         writer: writer.to_owned(),
         ..Default::default()
     }
@@ -51,7 +54,7 @@ impl Client {
         (client, batch)
     }
 
-    async fn send(&self, request: proto::IngestRequest) {
+    async fn send(&self, request: IngestRequest) {
         self.requests.send(Ok(request)).await.expect("it is read");
     }
 
@@ -121,7 +124,7 @@ async fn what_is_done_by_then_is_acknowledged_at_once_but_for_what_was_written_b
     queue.send(Ok(pending(1, Outcome::Known))).await.expect("there is room");
     for batch in 2..=5 {
         let entries = vec![entry("m")];
-        let (encoded, durability) = decode(entries, proto::Durability::Written.into()).expect("valid");
+        let (encoded, durability) = decode(&on_the_wire(&entries), proto::Durability::Written.into()).expect("valid");
         let written = api.store.append(encoded, durability, &Fate::default()).await;
         let outcome = Outcome::Queued(written.expect("queued"));
         queue.send(Ok(pending(batch, outcome))).await.expect("there is room");
@@ -142,7 +145,7 @@ async fn what_is_done_by_then_is_acknowledged_at_once_but_for_what_was_written_b
 #[tokio::test]
 async fn a_stream_ends_with_its_first_error_after_the_acknowledgements_before_it() {
     let (_directory, api) = api().await;
-    let of = |batch, durability: proto::Durability, writer: &str| proto::IngestRequest {
+    let of = |batch, durability: proto::Durability, writer: &str| IngestRequest {
         durability: durability.into(),
         writer: writer.to_owned(),
         ..request(batch, &["bad"])
@@ -175,7 +178,7 @@ async fn a_writer_has_a_name_and_numbers_from_one() {
     }
     for (writer, batch, field) in [("", 0, "batch"), ("", 1, ""), ("w", 2, ""), ("v", 3, "writer")] {
         let (mut client, _) = Client::greet(&api, "w").await;
-        let request = proto::IngestRequest {
+        let request = IngestRequest {
             writer: writer.to_owned(),
             ..request(batch, &["m"])
         };
@@ -216,7 +219,7 @@ async fn what_a_writer_sends_again_is_acknowledged_and_not_written_again() {
 #[tokio::test]
 async fn a_first_request_with_entries_is_answered_with_the_last_batch_before_it_is_written() {
     let (_directory, api) = api().await;
-    let first = |batch| proto::IngestRequest {
+    let first = |batch| IngestRequest {
         writer: "w".to_owned(),
         ..request(batch, &["m"])
     };

@@ -8,7 +8,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use crate::{
     config::StoreSettings,
     entry::{Entry, Time},
-    store::{Batch, Durability, Fate, Store},
+    native,
+    store::{Durability, Fate, Store},
 };
 
 /// Texts that are parts of each other, also in the form that they have in lines.
@@ -121,7 +122,7 @@ prop_compose! {
 }
 
 pub(crate) fn parsed(message: &proto::Entry) -> Entry {
-    Entry::parse(message.clone(), Time::MIN).expect("a valid entry")
+    native::tests::parsed(message.clone(), Time::MIN).expect("a valid entry")
 }
 
 /// Whether the contract has a filter find an entry.
@@ -186,7 +187,7 @@ pub(crate) fn small_segments_up_to(directory: &tempfile::TempDir, retention_size
 pub(crate) async fn append(store: &Store, entries: &[proto::Entry]) {
     let entries: Vec<_> = entries.iter().map(parsed).collect();
     let fate = Fate::default();
-    let batch = store.append(Batch::encode(&entries), Durability::Written, &fate);
+    let batch = store.append(native::tests::batch_of(&entries), Durability::Written, &fate);
     batch.await.expect("queued").wait().await.expect("written");
 }
 

@@ -137,7 +137,7 @@ fn all(sealed: &Arc<Sealed>) -> Vec<Entry> {
 }
 
 fn trace(n: u8) -> TraceId {
-    TraceId::parse("trace_id", &format!("{n:032x}")).expect("a valid id")
+    TraceId::parse("trace_id", format!("{n:032x}")).expect("a valid id")
 }
 
 prop_compose! {

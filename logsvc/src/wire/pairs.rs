@@ -1,28 +1,35 @@
-//! Attributes of OTLP.
+//! Attributes off the wire.
 
 use std::borrow::Cow;
 
 use homeroom::model::InvalidField;
 
-use super::value::{Unfit, pair, text};
+use super::Unfit;
 use crate::entry::{ATTRIBUTES_MAX, Attributes, check_attributes};
 
 /// Key-value pairs as they come. Reused from record to record for its room.
 #[derive(Debug, Default)]
-pub(super) struct Pairs<'a> {
+pub(crate) struct Pairs<'a> {
     pairs: Vec<(&'a str, Cow<'a, str>)>,
     /// How many of them the sender has given; the others were noted here.
     given: usize,
 }
 
 impl<'a> Pairs<'a> {
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.pairs.clear();
         self.given = 0;
     }
 
-    /// Adds a `KeyValue`.
-    pub(super) fn read(&mut self, field: &str, key_value: &'a [u8]) -> Result<(), InvalidField> {
+    /// Adds what was read of a pair.
+    ///
+    /// # Errors
+    /// When it could not be, or there are more than there may be.
+    pub(crate) fn read(
+        &mut self,
+        field: &str,
+        pair: Result<(&'a str, Cow<'a, str>), Unfit>,
+    ) -> Result<(), InvalidField> {
         self.given += 1;
         if self.given > ATTRIBUTES_MAX {
             return Err(InvalidField::new(
@@ -30,28 +37,24 @@ impl<'a> Pairs<'a> {
                 format!("must have at most {ATTRIBUTES_MAX} pairs"),
             ));
         }
-        let read = || {
-            let (key, value) = pair(key_value)?;
-            Ok((key, text(value)?))
-        };
-        self.pairs.push(read().map_err(|unfit: Unfit| unfit.at(field))?);
+        self.pairs.push(pair.map_err(|unfit| unfit.at(field))?);
         Ok(())
     }
 
     /// Adds what an entry has no field for.
-    pub(super) fn note(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) {
+    pub(crate) fn note(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) {
         self.pairs.push((key, value.into()));
     }
 
     /// Adds how many things the sender has left out, when it has.
-    pub(super) fn note_dropped(&mut self, key: &'static str, count: u64) {
+    pub(crate) fn note_dropped(&mut self, key: &'static str, count: u64) {
         if count > 0 {
             self.note(key, count.to_string());
         }
     }
 
     /// Takes a pair out.
-    pub(super) fn take(&mut self, key: &str) -> Option<Cow<'a, str>> {
+    pub(crate) fn take(&mut self, key: &str) -> Option<Cow<'a, str>> {
         let at = self.pairs.iter().rposition(|(name, _)| *name == key)?;
         let (_, value) = self.pairs.remove(at);
         Some(value)
@@ -61,18 +64,18 @@ impl<'a> Pairs<'a> {
     ///
     /// # Errors
     /// When they are beyond the limits.
-    pub(super) fn settle(&mut self, field: &str) -> Result<(), InvalidField> {
+    pub(crate) fn settle(&mut self, field: &str) -> Result<(), InvalidField> {
         self.pairs.reverse();
         self.pairs.sort_by_key(|(key, _)| *key);
         self.pairs.dedup_by_key(|(key, _)| *key);
         check_attributes(field, self.iter())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
         self.pairs.iter().map(|(key, value)| (*key, value.as_ref()))
     }
 
-    pub(super) fn to_attributes(&self) -> Attributes {
+    pub(crate) fn to_attributes(&self) -> Attributes {
         let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         self.iter().map(owned).collect()
     }

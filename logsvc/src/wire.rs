@@ -1,9 +1,18 @@
 //! Protobuf's wire format, read in place: nothing is copied, so that a small request cannot become a large one, and a
 //! record that is broken is one record. See <https://protobuf.dev/programming-guides/encoding/>.
 
+mod pairs;
+
+use homeroom::model::InvalidField;
+
+pub(crate) use self::pairs::Pairs;
+
+/// How deep a value may be nested. Logging libraries write a few levels; each takes room on the stack.
+pub(crate) const DEPTH_MAX: usize = 64;
+
 /// A value and what it is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32,
@@ -12,14 +21,49 @@ pub(super) enum Value<'a> {
 
 /// What is not protobuf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
+
+/// Why a value cannot be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    Malformed,
+    NotUtf8,
+    TooDeep,
+}
+
+impl From<Malformed> for Unfit {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+impl Unfit {
+    pub(crate) fn at(self, field: &str) -> InvalidField {
+        let allowed = match self {
+            Self::Malformed => "must be well-formed".to_owned(),
+            Self::NotUtf8 => "must be UTF-8".to_owned(),
+            Self::TooDeep => format!("must be nested at most {DEPTH_MAX} deep"),
+        };
+        InvalidField::new(field, allowed)
+    }
+}
+
+/// A text of the wire.
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Unfit> {
+    std::str::from_utf8(bytes).map_err(|_| Unfit::NotUtf8)
+}
+
+/// The number of an enum's value: one that no enum has for what is none.
+pub(crate) fn enumeration(varint: u64) -> i32 {
+    i32::try_from(varint).unwrap_or(i32::MAX)
+}
 
 /// The fields of a message, in their order. Ends after the first that is malformed.
 #[derive(Debug, Clone)]
-pub(super) struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(message: &'a [u8]) -> Self {
+    pub(crate) fn of(message: &'a [u8]) -> Self {
         Self(message)
     }
 
@@ -80,7 +124,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// The messages and texts of one repeated field.
-pub(super) fn repeated(message: &[u8], number: u64) -> impl Iterator<Item = Result<&[u8], Malformed>> {
+pub(crate) fn repeated(message: &[u8], number: u64) -> impl Iterator<Item = Result<&[u8], Malformed>> {
     Fields::of(message).filter_map(move |field| match field {
         Ok((n, Value::Bytes(bytes))) if n == number => Some(Ok(bytes)),
         Ok(_) => None,
