@@ -1,6 +1,7 @@
 //! The thread that looks after segments that are written no more: it seals them, and deletes those that have to go.
 
 mod deletion;
+mod pace;
 
 use std::{
     collections::BTreeSet,
@@ -17,6 +18,7 @@ use tracing::{debug, error, warn};
 
 pub(super) use self::deletion::Deletion;
 pub use self::deletion::Usage;
+use self::pace::Pace;
 use super::{
     disk::Files,
     frames::FRAME_BYTES,
@@ -32,6 +34,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 /// How much nicer it is to others than these are to it: entries that wait are worse than segments that do.
 const NICENESS: i32 = 5;
+/// The part of what is kept that may wait to be sealed until a burst of entries is over: so much less is kept then of
+/// what is sealed.
+const BACKLOG_PART: u64 = 8;
 
 /// What the thread is asked to do.
 #[derive(Debug, Default)]
@@ -127,6 +132,7 @@ struct Keeping {
     /// The segments that could not be sealed, until it is time to try again.
     failed: BTreeSet<u64>,
     retry: Instant,
+    pace: Pace,
 }
 
 impl Keeping {
@@ -137,6 +143,7 @@ impl Keeping {
         deletion: Arc<Deletion>,
         bell: Arc<Bell>,
     ) -> Self {
+        let pace = Pace::new(Instant::now(), segments.last());
         Self {
             files,
             segments,
@@ -145,6 +152,7 @@ impl Keeping {
             bell,
             failed: BTreeSet::new(),
             retry: Instant::now(),
+            pace,
         }
     }
 
@@ -154,7 +162,8 @@ impl Keeping {
         loop {
             self.deletion.make_room(false);
             self.learn();
-            if !self.seal_next() && !self.bell.wait() {
+            let is_sealed = !self.gives_way() && self.seal_next();
+            if !is_sealed && !self.bell.wait() {
                 return;
             }
         }
@@ -171,6 +180,17 @@ impl Keeping {
                 debug!(%error, "cannot make the index of a segment again");
             }
         }
+    }
+
+    /// Whether sealing waits, since entries come in a burst, which would take longer for it.
+    fn gives_way(&mut self) -> bool {
+        let is_burst = self.pace.is_burst(Instant::now(), self.segments.last());
+        let list = self.segments.list();
+        let unsealed = list.iter().filter_map(|segment| match &**segment {
+            Segment::Plain(plain) if plain.is_closed() => Some(plain.index().size_bytes()),
+            _ => None,
+        });
+        is_burst && unsealed.sum::<u64>() < self.deletion.size_bytes_max() / BACKLOG_PART
     }
 
     /// Seals the oldest segment that can be. Returns whether it did.

@@ -61,6 +61,11 @@ impl Deletion {
         }
     }
 
+    /// How much is kept at most.
+    pub(super) fn size_bytes_max(&self) -> u64 {
+        self.settings.retention_size_bytes
+    }
+
     /// Deletes the segments that have to go; the oldest one at least when the disk `is_full`, unless no room is to be
     /// kept free. Returns whether there is more room than before. Blocks.
     pub(in crate::store) fn make_room(&self, is_full: bool) -> bool {

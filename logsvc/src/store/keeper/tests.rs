@@ -263,3 +263,29 @@ fn open_segments(segments: &Segments) -> usize {
         .filter(|segment| matches!(***segment, Segment::Sealed(_)))
         .count()
 }
+
+#[test]
+fn sealing_waits_while_entries_come_in_a_burst_unless_too_much_waits_already() {
+    let directory = directory(3);
+    let files = files(&directory);
+    let in_a_burst = |retention_size_bytes| {
+        let settings = StoreSettings {
+            retention_size_bytes,
+            ..StoreSettings::default()
+        };
+        let mut keeping = keeping(files.clone(), &firsts(3), settings);
+        // As if all of them had come since: no time has passed.
+        keeping.pace = Pace::new(Instant::now() + Duration::from_secs(3600), 0);
+        keeping
+    };
+    let list = in_a_burst(u64::MAX).segments.list();
+    let size_bytes = |segment: &Arc<Segment>| match &**segment {
+        Segment::Plain(plain) => plain.index().size_bytes(),
+        Segment::Sealed(_) => 0,
+    };
+    let bytes: u64 = list[..2].iter().map(size_bytes).sum();
+    let mut room = in_a_burst((bytes + 1) * BACKLOG_PART);
+    assert!(room.gives_way());
+    assert!(!room.gives_way(), "no entry has come since");
+    assert!(!in_a_burst(bytes * BACKLOG_PART).gives_way());
+}
