@@ -39,7 +39,9 @@ impl<const DIGITS: usize> HexId<DIGITS> {
     /// Reads an id; `None` when it is none.
     pub(super) fn read(id: &[u8]) -> Option<Self> {
         let digits: [u8; DIGITS] = id.try_into().ok()?;
-        let hex = digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        // Without a branch, so that one instruction looks at many digits.
+        let is_hex = |byte: u8| (byte.wrapping_sub(b'0') < 10) | (byte.wrapping_sub(b'a') < 6);
+        let hex = digits.iter().fold(true, |all, byte| all & is_hex(*byte));
         (hex && digits != [b'0'; DIGITS]).then_some(Self(digits))
     }
 
@@ -54,6 +56,19 @@ impl<const DIGITS: usize> HexId<DIGITS> {
             pair[1] = HEX[usize::from(byte & 15)];
         }
         Some(Self(digits))
+    }
+
+    /// The digits, as they stand in a line.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What the last eight digits say.
+    pub(crate) fn low(&self) -> u32 {
+        let digit = |byte: &u8| u32::from(byte & 15) + if *byte > b'9' { 9 } else { 0 };
+        self.0[DIGITS - 8..]
+            .iter()
+            .fold(0, |number, byte| number << 4 | digit(byte))
     }
 
     /// The digits.
