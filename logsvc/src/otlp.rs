@@ -82,6 +82,7 @@ fn convert<'a>(
                 let added = origin.as_ref().map_err(Clone::clone).and_then(|origin| {
                     let mut target = Target {
                         now,
+                        request_bytes: request.len(),
                         origin,
                         pairs: &mut pairs,
                         batches: &mut converted.batches,
@@ -114,6 +115,7 @@ impl Converted {
 /// Where a record goes.
 struct Target<'a, 't> {
     now: Time,
+    request_bytes: usize,
     origin: &'t Origin<'t>,
     /// The attributes of the record.
     pairs: &'t mut Pairs<'a>,
@@ -135,7 +137,7 @@ impl Target<'_, '_> {
         self.pairs.settle("attributes")?;
         let resource = self.origin.resource;
         if self.batches.last().is_none_or(|batch| batch.len() == ENTRIES_MAX) {
-            self.batches.push(Batch::default());
+            self.batches.push(Batch::with_room(self.request_bytes));
         }
         let batch = self.batches.last_mut().expect("there is a batch now");
         batch.push(&parts.head(&resource.service, &resource.instance), |out| {

@@ -82,6 +82,7 @@ impl<'a> Fields<'a> {
         Ok((tag >> 3, value))
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
         // Nearly all are of one byte.
         if let [byte @ ..0x80, rest @ ..] = self.0 {
@@ -116,6 +117,7 @@ impl<'a> Iterator for Fields<'a> {
     /// The number of a field and its value.
     type Item = Result<(u64, Value<'a>), Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
             return None;

@@ -7,7 +7,17 @@ use serde::{Deserialize, Deserializer};
 
 use super::text::FromText;
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The digits of each byte.
+static HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut hex = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < hex.len() {
+        hex[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    hex
+};
 
 /// An id of `DIGITS` lower-case hex digits, not all of them zero (W3C Trace Context, section 3.2.2).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,9 +61,9 @@ impl<const DIGITS: usize> HexId<DIGITS> {
         if bytes.len() * 2 != DIGITS || bytes.iter().all(|byte| *byte == 0) {
             return None;
         }
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 15)];
+        let (pairs, _) = digits.as_chunks_mut();
+        for (pair, byte) in pairs.iter_mut().zip(bytes) {
+            *pair = HEX[usize::from(*byte)];
         }
         Some(Self(digits))
     }
