@@ -1,9 +1,11 @@
 //! A segment that will not change any more: its lines in frames of zstd, with an index beside it.
 //!
 //! Its parts: `seal` makes one of a plain segment, `rebuild` makes its index again, `find` is what an end of the process
-//! in the middle of that leaves; `read` reads one by itself; `recent` keeps what was used last. Files are open only while they are used or as long
+//! in the middle of that leaves; `read` reads one by itself; `recent` keeps what was used last, and `filters` what tells where
+//! a trace is not. Files are open only while they are used or as long
 //! as the index is held in memory: there may be many hundred segments.
 
+mod filters;
 mod find;
 mod read;
 mod rebuild;
@@ -19,8 +21,8 @@ use std::{
 use tracing::warn;
 
 pub use self::read::read_sealed;
+use self::{filters::Filters, rebuild::rebuild, recent::Recent};
 pub(super) use self::{find::find, seal::Sealing};
-use self::{rebuild::rebuild, recent::Recent};
 use super::{
     Wanted, damaged,
     disk::Files,
@@ -37,6 +39,9 @@ const FRAMES_BYTES_MAX: usize = 12 * 1024 * 1024;
 const SIDECARS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What an index takes besides what it tells: it has two files open.
 const SIDECAR_BYTES_MIN: usize = 16 * 1024;
+/// What tells where a trace is not: of some 13 million traces, or 700 segments. For a trace that may be in an older one the
+/// indexes of those are read.
+const FILTERS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The name of the file of the segment whose first entry has the number `first`.
 pub(super) fn file_name(first: u64) -> String {
@@ -55,6 +60,7 @@ pub(super) struct Caches {
     /// Text by segment and offset of the frame.
     frames: Recent<(u64, u64), Vec<u8>>,
     sidecars: Recent<u64, Sidecar>,
+    filters: Filters,
 }
 
 impl Default for Caches {
@@ -62,6 +68,7 @@ impl Default for Caches {
         Self {
             frames: Recent::new(FRAMES_BYTES_MAX),
             sidecars: Recent::new(SIDECARS_BYTES_MAX),
+            filters: Filters::new(FILTERS_BYTES_MAX),
         }
     }
 }
@@ -93,14 +100,18 @@ impl Sealed {
         let file_bytes = files.open(&file_name(first))?.size_bytes()?;
         let index = files.open(&sidecar::file_name(first));
         let index_bytes = index.as_ref().map_or(0, |index| index.size_bytes().unwrap_or(0));
-        let totals = index.and_then(|index| Sidecar::totals_of(index, first, file_bytes));
+        let outline = index.and_then(|index| Sidecar::outline_of(index, first, file_bytes));
+        let (totals, filter) = outline.ok().unzip();
+        if let Some(filter) = filter {
+            caches.filters.put(first, filter);
+        }
         Ok(Self {
             files,
             caches,
             first,
             bound,
             size_bytes: file_bytes + index_bytes,
-            totals: totals.map_or_else(|_| OnceLock::new(), OnceLock::from),
+            totals: totals.map_or_else(OnceLock::new, OnceLock::from),
             loading: Mutex::new(()),
             damaged: Mutex::default(),
         })
@@ -159,13 +170,24 @@ impl Sealed {
         self.look(wanted, |sidecar| sidecar.up_to(sequence, wanted))
     }
 
+    /// Whether it may have what is wanted, as far as that is told without a look at the disk.
+    fn may_have(&self, wanted: &Wanted) -> bool {
+        let has_trace = |id| {
+            self.caches
+                .filters
+                .get(self.first)
+                .is_none_or(|filter| filter.may_have(id))
+        };
+        self.totals().is_none_or(|totals| totals.may_have(wanted)) && wanted.trace_id.as_ref().is_none_or(has_trace)
+    }
+
     /// Looks into its index, which is made again when it is damaged there.
     fn look(
         self: &Arc<Self>,
         wanted: &Wanted,
         find: impl Fn(&Sidecar) -> io::Result<Option<&Frame>>,
     ) -> io::Result<Option<Lines>> {
-        if self.totals().is_some_and(|totals| !totals.may_have(wanted)) {
+        if !self.may_have(wanted) {
             return Ok(None);
         }
         let mut sidecar = match self.sidecar() {
@@ -229,7 +251,10 @@ impl Sealed {
 
     fn keep(&self, sidecar: Sidecar) -> Arc<Sidecar> {
         let sidecar = Arc::new(sidecar);
-        let _ = self.totals.set(sidecar.totals().clone());
+        let is_news = self.totals.set(sidecar.totals().clone()).is_ok();
+        if is_news && let Ok(filter) = sidecar.filter() {
+            self.caches.filters.put(self.first, filter);
+        }
         let size_bytes = sidecar.size_bytes() + SIDECAR_BYTES_MIN;
         self.caches.sidecars.put(self.first, sidecar.clone(), size_bytes);
         sidecar
@@ -252,6 +277,7 @@ impl Sealed {
     /// What the disk says. Needs no room.
     pub(super) fn remove(&self) -> io::Result<()> {
         self.caches.sidecars.remove(self.first);
+        self.caches.filters.remove(self.first);
         let names = [
             plain::file_name(self.first),
             file_name(self.first),

@@ -1,7 +1,7 @@
 //! Makes the index of a segment from its frames. Pure.
 
 use super::{
-    Header, Part,
+    Filter, Header, Part,
     frame::{Digest, Frame, Totals},
     pages::{self, CONTENTS_BYTES},
     services::Services,
@@ -115,8 +115,10 @@ impl Builder {
     }
 
     /// Returns the index of a file of so many bytes, as bytes.
-    pub(in crate::store) fn finish(self, file_bytes: u64, sealed: Time) -> Vec<u8> {
+    pub(in crate::store) fn finish(mut self, file_bytes: u64, sealed: Time) -> Vec<u8> {
         let totals = self.totals(file_bytes, sealed);
+        self.traces.sort_unstable();
+        self.traces.dedup();
         // The header is written last, when it is known where the rest is.
         let mut image = Vec::new();
         pages::append(&[0; CONTENTS_BYTES], &mut image);
@@ -125,9 +127,10 @@ impl Builder {
             frame.encode(&mut frames);
         }
         let services = self.services.encode(self.frames.len());
-        let (fan, traces) = traces::encode(self.traces);
+        let (fan, traces) = traces::encode(&self.traces);
         let header = Header {
             totals,
+            filter: Part::append(self.filter().encode(), &mut image),
             frames: Part::append(&frames, &mut image),
             services: Part::append(&services, &mut image),
             fan: Part::append(&fan, &mut image),
@@ -138,6 +141,12 @@ impl Builder {
         pages::append(&header.encode(), &mut first);
         image[..first.len()].copy_from_slice(&first);
         image
+    }
+
+    /// Of the traces, which are in order.
+    fn filter(&self) -> Filter {
+        let of_traces = self.traces.chunk_by(|(a, _), (b, _)| a == b);
+        Filter::of_hashes(of_traces.map(|pairs| pairs[0].0))
     }
 
     fn totals(&self, file_bytes: u64, sealed: Time) -> Totals {
