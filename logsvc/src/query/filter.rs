@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use homeroom::{model::InvalidField, proto::log::v1 as proto};
+use memchr::{memchr2, memmem};
 use serde::Deserialize;
 
 use super::{needle::Needle, pattern::Pattern, spans::SpanFilter};
@@ -117,11 +118,15 @@ impl Filter {
 
     /// Reads a line when it is what is looked for; of others as little as shows that they are not.
     pub(super) fn read(&self, line: &[u8]) -> Option<Entry> {
-        if !self.may_be_in(line) || !self.wanted.matches_head(&head(line)?) {
+        if !self.may_be_in(line) {
+            return None;
+        }
+        let head = head(line)?;
+        if !self.wanted.matches_head(&head) {
             return None;
         }
         if let Some(pattern) = &self.pattern
-            && !pattern.matches(&message(line)?)
+            && !pattern.matches(&message(line, head.is_span)?)
         {
             return None;
         }
@@ -130,14 +135,27 @@ impl Filter {
 }
 
 /// The message of a line. Most lines do not match a pattern, and it is the only part of them that needs to be kept.
-fn message(line: &[u8]) -> Option<Cow<'_, str>> {
+fn message(line: &[u8], is_span: bool) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Message<'a> {
         #[serde(borrow)]
         message: Cow<'a, str>,
     }
+    // Of a span, the attributes of an event come first, which may have such a key.
+    let plain = plain_message(line).filter(|_| !is_span);
+    if plain.is_some() {
+        return plain.map(Cow::Borrowed);
+    }
     let line: Message<'_> = serde_json::from_slice(line).ok()?;
     Some(line.message)
+}
+
+/// The message of a log record, where it has no escapes.
+fn plain_message(line: &[u8]) -> Option<&str> {
+    const KEY: &[u8] = b",\"message\":\"";
+    let rest = &line[memmem::find(line, KEY)? + KEY.len()..];
+    let end = memchr2(b'"', b'\\', rest).filter(|end| rest[*end] == b'"')?;
+    std::str::from_utf8(&rest[..end]).ok()
 }
 
 fn kind(field: &str, number: i32) -> Result<Kind, InvalidField> {

@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use tracing::warn;
+use tracing::error;
 
 pub use self::read::read_sealed;
 use self::{filters::Filters, rebuild::rebuild, recent::Recent};
@@ -26,9 +26,9 @@ pub(super) use self::{find::find, seal::Sealing};
 use super::{
     Wanted, damaged,
     disk::Files,
-    frames,
     index::Position,
     plain,
+    segments::Reader,
     sidecar::{self, Frame, Pages, Sidecar, Totals},
 };
 
@@ -265,8 +265,8 @@ impl Sealed {
         let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
         if damaged.insert(frame.offset) {
             let path = self.files.path(&file_name(self.first));
-            warn!(file.path = %path.display(), file.offset = frame.offset, lost.entries = frame.entries, error = %cause,
-                "leaving out a damaged frame of a segment");
+            error!(file.path = %path.display(), file.offset = frame.offset, lost.entries = frame.entries, error = %cause,
+                "entries are lost: a frame of a segment is damaged");
         }
     }
 
@@ -313,15 +313,17 @@ impl Lines {
     }
 
     /// Reads them: nothing when they are damaged, which is logged once.
-    pub(super) fn read(&self) -> Arc<Vec<u8>> {
+    pub(super) fn read(&self, reader: &mut Reader) -> Arc<Vec<u8>> {
         let (frames, key) = (&self.sealed.caches.frames, (self.sealed.first, self.frame.offset));
         if let Some(text) = frames.get(key) {
             return text;
         }
-        match self.unpack() {
+        match self.unpack(reader) {
             Ok(text) => {
                 let text = Arc::new(text);
-                frames.put(key, text.clone(), text.len());
+                if let Some(dropped) = frames.put(key, text.clone(), text.capacity()) {
+                    reader.take_back(dropped);
+                }
                 text
             }
             Err(error) => {
@@ -331,13 +333,22 @@ impl Lines {
         }
     }
 
-    fn unpack(&self) -> io::Result<Vec<u8>> {
-        let mut packed = vec![0; self.frame.size_bytes];
-        self.sidecar.segment().read_exact(&mut packed, self.frame.offset)?;
-        if crc32fast::hash(&packed) != self.frame.checksum {
-            return Err(damaged("the checksum of a frame is wrong"));
-        }
-        frames::unpack(&packed, self.frame.text_bytes)
+    fn unpack(&self, reader: &mut Reader) -> io::Result<Vec<u8>> {
+        let Frame {
+            offset,
+            size_bytes,
+            text_bytes,
+            checksum,
+            ..
+        } = self.frame;
+        let fill = |packed: &mut [u8]| {
+            self.sidecar.segment().read_exact(packed, offset)?;
+            match crc32fast::hash(packed) == checksum {
+                true => Ok(()),
+                false => Err(damaged("the checksum of a frame is wrong")),
+            }
+        };
+        reader.unpack(size_bytes, text_bytes, fill)
     }
 }
 

@@ -1,10 +1,13 @@
-//! All segments, oldest first: which entries are where.
+//! All segments, oldest first: which entries are where. `reader` is what one needs to read them.
+
+mod reader;
 
 use std::{
     io,
     sync::{Arc, PoisonError, RwLock},
 };
 
+pub use self::reader::Reader;
 use super::{
     Wanted,
     index::{Extent, Position},
@@ -101,10 +104,10 @@ impl Block {
     }
 
     /// Reads its lines.
-    pub(super) fn read(&self) -> io::Result<Arc<Vec<u8>>> {
+    pub(super) fn read(&self, reader: &mut Reader) -> io::Result<Arc<Vec<u8>>> {
         match &self.place {
-            Place::Plain(plain, extent) => plain.read(extent).map(Arc::new),
-            Place::Sealed(lines) => Ok(lines.read()),
+            Place::Plain(plain, extent) => plain.read(extent, reader.room(extent.size_bytes)).map(Arc::new),
+            Place::Sealed(lines) => Ok(lines.read(reader)),
         }
     }
 
