@@ -3,9 +3,9 @@
 //! Lines are written in one way only: what is equal is equal there, too. What is found may still be something else, such
 //! as a value that looks like a key.
 
-use std::{fmt, iter::Peekable, ops::Range};
+use std::{fmt, iter, ops::Range};
 
-use memchr::memmem::{FindIter, Finder};
+use memchr::{memchr, memmem::Finder, memrchr};
 
 use crate::entry::escaped;
 
@@ -29,22 +29,16 @@ impl Needle {
     pub(super) fn is_in(&self, text: &[u8]) -> bool {
         self.0.find(text).is_some()
     }
-}
 
-/// Goes along some lines, to those that have a needle, or to all when there is none. The text is looked through once, which
-/// is much faster than each line by itself.
-pub(super) struct Hits<'a>(Option<Peekable<FindIter<'a, 'a>>>);
-
-impl<'a> Hits<'a> {
-    pub(super) fn new(needle: Option<&'a Needle>, text: &'a [u8]) -> Self {
-        Self(needle.map(|needle| needle.0.find_iter(text).peekable()))
-    }
-
-    /// Whether the line that is at `place` may have it: one behind those that were asked for before.
-    pub(super) fn are_in(&mut self, place: &Range<usize>) -> bool {
-        let Some(hits) = &mut self.0 else { return true };
-        while hits.next_if(|hit| *hit < place.start).is_some() {}
-        hits.peek().is_some_and(|hit| *hit < place.end)
+    /// Where the lines of a text are that have it, with their line breaks. What is between them is not looked at.
+    pub(super) fn lines(&self, text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+        let mut end = 0;
+        iter::from_fn(move || {
+            let hit = end + self.0.find(&text[end..])?;
+            let start = memrchr(b'\n', &text[end..hit]).map_or(end, |at| end + at + 1);
+            end = memchr(b'\n', &text[hit..]).map_or(text.len(), |at| hit + at + 1);
+            Some(start..end)
+        })
     }
 }
 
@@ -61,3 +55,15 @@ impl PartialEq for Needle {
 }
 
 impl Eq for Needle {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_that_has_it_is_found_once() {
+        let text = b"ab\nb\nabab\n\nxab\nab";
+        let lines: Vec<_> = Needle::text("ab").lines(text).map(|place| &text[place]).collect();
+        assert_eq!(lines, [&b"ab\n"[..], b"abab\n", b"xab\n", b"ab"]);
+    }
+}

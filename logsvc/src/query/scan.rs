@@ -2,7 +2,7 @@
 
 use std::{io, ops::Range, sync::Arc};
 
-use super::{Filter, Found, Limit, Missed, Order, needle::Hits};
+use super::{Filter, Found, Limit, Missed, Order};
 use crate::{
     entry::Entry,
     error::Error,
@@ -148,17 +148,25 @@ impl Scan {
     fn look_through(&mut self, block: &Block, text: &[u8]) {
         self.read_bytes += text.len() as u64;
         if self.filter.may_be_in(text) {
-            let filter = self.filter.clone();
-            let mut hits = Hits::new(filter.needles.first(), text);
-            let lines = lines(block, text, self.first, self.last).filter(|place| hits.are_in(place));
+            let (filter, numbers) = (self.filter.clone(), self.first..=self.last);
             let read = |place: Range<usize>| filter.read(&text[place.clone()]).map(|entry| (entry, place.len()));
+            let entries = self.places(block, text).into_iter().filter_map(read);
+            let entries = entries.filter(|(entry, _)| numbers.contains(&entry.sequence));
             match self.order {
-                Order::OldestFirst => self.take(lines.filter_map(read)),
-                Order::NewestFirst => self.take(lines.collect::<Vec<_>>().into_iter().rev().filter_map(read)),
+                Order::OldestFirst => self.take(entries),
+                Order::NewestFirst => self.take(entries.rev()),
             }
         }
         if !self.is_full {
             self.leave(block.first(), block.last);
+        }
+    }
+
+    /// Where the lines are that may be an entry that is looked for.
+    fn places(&self, block: &Block, text: &[u8]) -> Vec<Range<usize>> {
+        match self.filter.needles.first() {
+            Some(needle) if block.is_whole => needle.lines(text).collect(),
+            _ => lines(block, text, self.first, self.last).collect(),
         }
     }
 

@@ -312,6 +312,11 @@ impl Lines {
         self.frame.last
     }
 
+    /// Whether each line is an entry, of the number after that of the line before.
+    pub(super) fn is_whole(&self) -> bool {
+        self.frame.is_whole
+    }
+
     /// Reads them: nothing when they are damaged, which is logged once.
     pub(super) fn read(&self, reader: &mut Reader) -> Arc<Vec<u8>> {
         let (frames, key) = (&self.sealed.caches.frames, (self.sealed.first, self.frame.offset));

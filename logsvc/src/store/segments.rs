@@ -73,6 +73,8 @@ pub struct Block {
     before: Position,
     /// The number of the last entry in it.
     pub last: u64,
+    /// Whether each line is an entry, of the number after that of the line before.
+    pub is_whole: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -87,6 +89,7 @@ impl Block {
             place: Place::Plain(plain.clone(), extent),
             before: extent.before,
             last: extent.last,
+            is_whole: extent.is_whole,
         }
     }
 
@@ -94,6 +97,7 @@ impl Block {
         Self {
             before: lines.before(),
             last: lines.last(),
+            is_whole: lines.is_whole(),
             place: Place::Sealed(lines),
         }
     }

@@ -51,8 +51,9 @@ impl Builder {
     pub(in crate::store) fn push(&mut self, offset: u64, packed: &[u8], text: &[u8]) {
         let number = u16::try_from(self.frames.len()).expect("a segment has fewer frames");
         let before = self.position;
-        let (mut entries, mut digest, mut last_line) = (0, Digest::EMPTY, None);
+        let (mut lines, mut entries, mut digest, mut last_line) = (0, 0, Digest::EMPTY, None);
         for line in text.split_inclusive(|byte| *byte == b'\n') {
+            lines += 1;
             let head = head(line).filter(|head| self.allows(head.sequence, last_line));
             self.position.pass(head.as_ref().map(|head| head.sequence));
             last_line = head.as_ref().map(|_| line);
@@ -80,6 +81,7 @@ impl Builder {
             before,
             last: self.position.last,
             entries,
+            is_whole: before.is_whole_to(self.position, lines),
             digest,
         });
         self.text_bytes += text.len() as u64;
