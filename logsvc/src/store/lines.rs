@@ -1,6 +1,6 @@
 //! The lines of a block, told apart by their numbers. Pure.
 
-use std::ops::Range;
+use std::{mem, ops::Range};
 
 use super::Block;
 use crate::entry::{Entry, parse, sequence};
@@ -32,8 +32,27 @@ pub fn lines(block: &Block, text: &[u8], first: u64, last: u64) -> impl Iterator
     })
 }
 
+/// All lines of a text, each with its line break, but for a last one that has none.
+pub(super) fn all(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    let ends = memchr::memchr_iter(b'\n', text).map(|end| end + 1).chain([text.len()]);
+    let lines = ends.map(move |end| &text[mem::replace(&mut start, end)..end]);
+    lines.filter(|line| !line.is_empty())
+}
+
 /// The entries of [`lines`], each with the size of its line. Damaged lines are skipped.
 pub fn entries(block: &Block, text: &[u8], first: u64, last: u64) -> impl Iterator<Item = (Entry, usize)> {
     let lines = lines(block, text, first, last).map(|place| &text[place]);
     lines.filter_map(|line| Some((parse(line).ok()?, line.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn lines_are_split_behind_their_breaks() {
+        for text in ["", "a", "a\n", "a\n\nb\n", "\na"] {
+            let expected: Vec<_> = text.split_inclusive('\n').map(str::as_bytes).collect();
+            assert_eq!(super::all(text.as_bytes()).collect::<Vec<_>>(), expected, "{text:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use crate::{
     entry::{BatchMark, Time, head, parse},
     store::{
         index::{Position, SEQUENCE_MAX},
+        lines,
         writers::{LastBatch, WriterId, Writers},
     },
 };
@@ -51,9 +52,9 @@ impl Builder {
     pub(in crate::store) fn push(&mut self, offset: u64, packed: &[u8], text: &[u8]) {
         let number = u16::try_from(self.frames.len()).expect("a segment has fewer frames");
         let before = self.position;
-        let (mut lines, mut entries, mut digest, mut last_line) = (0, 0, Digest::EMPTY, None);
-        for line in text.split_inclusive(|byte| *byte == b'\n') {
-            lines += 1;
+        let (mut count, mut entries, mut digest, mut last_line) = (0, 0, Digest::EMPTY, None);
+        for line in lines::all(text) {
+            count += 1;
             let head = head(line).filter(|head| self.allows(head.sequence, last_line));
             self.position.pass(head.as_ref().map(|head| head.sequence));
             last_line = head.as_ref().map(|_| line);
@@ -81,7 +82,7 @@ impl Builder {
             before,
             last: self.position.last,
             entries,
-            is_whole: before.is_whole_to(self.position, lines),
+            is_whole: before.is_whole_to(self.position, count),
             digest,
         });
         self.text_bytes += text.len() as u64;
