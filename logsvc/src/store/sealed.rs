@@ -1,9 +1,9 @@
 //! A segment that will not change any more: its lines in frames of zstd, with an index beside it.
 //!
 //! Its parts: `seal` makes one of a plain segment, `rebuild` makes its index again, `find` is what an end of the process
-//! in the middle of that leaves; `read` reads one by itself; `recent` keeps what was used last, and `filters` what tells where
-//! a trace is not. Files are open only while they are used or as long
-//! as the index is held in memory: there may be many hundred segments.
+//! in the middle of that leaves; `read` reads one by itself; `recent` keeps what was used last, `filters` what tells where
+//! a trace is not. Files are open only while they are used or as long as the index is held in memory: there may be many
+//! hundred segments.
 
 mod filters;
 mod find;
