@@ -1,9 +1,9 @@
 //! What is looked for. Pure.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, sync::LazyLock};
 
 use homeroom::{model::InvalidField, proto::log::v1 as proto};
-use memchr::{memchr2, memmem};
+use memchr::{memchr2, memmem::Finder};
 use serde::Deserialize;
 
 use super::{needle::Needle, pattern::Pattern, spans::SpanFilter};
@@ -19,6 +19,10 @@ use crate::{
 pub(super) const SERVICES_MAX: usize = 100;
 /// Each entry is looked through for all of them.
 pub(super) const ATTRIBUTES_MAX: usize = 16;
+
+/// What a message starts with in its line, and what is in front of it in that of a span.
+static MESSAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b",\"message\":\""));
+static SPAN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b",\"span\":{"));
 
 /// What to look for: entries that match every part that is given. A filter has one form, however it was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -121,13 +125,12 @@ impl Filter {
         if !self.may_be_in(line) {
             return None;
         }
-        let head = head(line)?;
-        if !self.wanted.matches_head(&head) {
+        if let Some(pattern) = &self.pattern
+            && !pattern.matches(&message(line)?)
+        {
             return None;
         }
-        if let Some(pattern) = &self.pattern
-            && !pattern.matches(&message(line, head.is_span)?)
-        {
+        if !self.wanted.matches_head(&head(line)?) {
             return None;
         }
         parse(line).ok().filter(|entry| self.matches(entry))
@@ -135,25 +138,27 @@ impl Filter {
 }
 
 /// The message of a line. Most lines do not match a pattern, and it is the only part of them that needs to be kept.
-fn message(line: &[u8], is_span: bool) -> Option<Cow<'_, str>> {
+fn message(line: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Message<'a> {
         #[serde(borrow)]
         message: Cow<'a, str>,
     }
-    // Of a span, the attributes of an event come first, which may have such a key.
-    let plain = plain_message(line).filter(|_| !is_span);
-    if plain.is_some() {
-        return plain.map(Cow::Borrowed);
+    if let Some(plain) = plain_message(line) {
+        return Some(Cow::Borrowed(plain));
     }
     let line: Message<'_> = serde_json::from_slice(line).ok()?;
     Some(line.message)
 }
 
-/// The message of a log record, where it has no escapes.
+/// The message of a log record, where it has no escapes. Of a span, the attributes of an event come first, which may have
+/// such a key.
 fn plain_message(line: &[u8]) -> Option<&str> {
-    const KEY: &[u8] = b",\"message\":\"";
-    let rest = &line[memmem::find(line, KEY)? + KEY.len()..];
+    let (front, rest) = line.split_at(MESSAGE.find(line)?);
+    if SPAN.find(front).is_some() {
+        return None;
+    }
+    let rest = &rest[MESSAGE.needle().len()..];
     let end = memchr2(b'"', b'\\', rest).filter(|end| rest[*end] == b'"')?;
     std::str::from_utf8(&rest[..end]).ok()
 }
