@@ -4,6 +4,7 @@
 //! log is as large as a few segments, in the page cache, and none of it has what is looked for, unless a name says so.
 
 use std::{
+    fmt,
     path::Path,
     sync::{Arc, LazyLock},
 };
@@ -15,7 +16,7 @@ use logsvc::{
     config::StoreSettings,
     entry::{ENTRIES_MAX, Time},
     native,
-    query::{Filter, Limit, Order, Scan, list},
+    query::{Cursor, Filter, Limit, Order, Scan, list},
     store::{Durability, Fate, Store},
 };
 use prost::Message;
@@ -95,115 +96,98 @@ fn entry(n: usize) -> Bytes {
 }
 
 /// Goes through the log by a filter; returns how many entries were found.
-fn scan(message: &proto::Filter, order: Order, limit: Limit) -> usize {
+fn scan(message: proto::Filter, order: Order, limit: Limit) -> usize {
     let log = &*LOG;
-    let filter = Arc::new(Filter::try_from(message.clone()).expect("a valid filter"));
+    let filter = Arc::new(Filter::try_from(message).expect("a valid filter"));
     let visible = *log.store.visible().borrow();
     let scan = Scan::new(filter, order, limit, None, visible);
     let found = log.runtime.block_on(scan.finish(&log.store)).expect("readable");
     found.entries.len()
 }
 
-fn bench(bencher: Bencher<'_, '_>, message: proto::Filter, found: usize) {
-    assert_eq!(scan(&message, Order::OldestFirst, Limit::PAGE), found);
+/// What all entries are looked through for.
+struct Case {
+    name: &'static str,
+    filter: fn() -> proto::Filter,
+    found: usize,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
+
+const CASES: [Case; 7] = [
+    Case {
+        name: "a_text",
+        filter: || text("connection refused"),
+        found: 0,
+    },
+    Case {
+        name: "a_text_in_every_block_but_no_message",
+        filter: || text("/orders/7"),
+        found: 0,
+    },
+    Case {
+        name: "a_text_in_a_hundred_entries",
+        filter: || proto::Filter {
+            min_severity: 5,
+            ..text("of customer 99")
+        },
+        found: 10,
+    },
+    Case {
+        name: "a_regex_with_a_literal",
+        filter: || regex("connection (refused|reset)"),
+        found: 0,
+    },
+    Case {
+        name: "a_regex_without_a_literal",
+        filter: || regex("timeout|refused|reset"),
+        found: 0,
+    },
+    Case {
+        name: "an_attribute",
+        filter: || proto::Filter {
+            attributes: [("peer".to_owned(), "10.0.1.9".to_owned())].into(),
+            ..Default::default()
+        },
+        found: 0,
+    },
+    Case {
+        name: "a_severity",
+        filter: || proto::Filter {
+            min_severity: 5,
+            ..Default::default()
+        },
+        found: 1000,
+    },
+];
+
+fn text(text: &str) -> proto::Filter {
+    proto::Filter {
+        text: text.to_owned(),
+        ..Default::default()
+    }
+}
+
+fn regex(regex: &str) -> proto::Filter {
+    proto::Filter {
+        regex: regex.to_owned(),
+        ..Default::default()
+    }
+}
+
+#[divan::bench(args = CASES)]
+fn everything(bencher: Bencher<'_, '_>, case: &Case) {
+    let limit = Limit {
+        entries: 2000,
+        ..Limit::PAGE
+    };
     bencher
         .counter(ItemsCount::new(ENTRIES))
-        .bench(|| scan(&message, Order::OldestFirst, Limit::PAGE));
-}
-
-#[divan::bench]
-fn a_text(bencher: Bencher<'_, '_>) {
-    let text = "connection refused".to_owned();
-    bench(
-        bencher,
-        proto::Filter {
-            text,
-            ..Default::default()
-        },
-        0,
-    );
-}
-
-#[divan::bench]
-fn a_text_in_every_block_but_no_message(bencher: Bencher<'_, '_>) {
-    let text = "/orders/7".to_owned();
-    bench(
-        bencher,
-        proto::Filter {
-            text,
-            ..Default::default()
-        },
-        0,
-    );
-}
-
-#[divan::bench]
-fn a_text_in_a_hundred_entries(bencher: Bencher<'_, '_>) {
-    let text = "of customer 99".to_owned();
-    let filter = proto::Filter {
-        text,
-        min_severity: 5,
-        ..Default::default()
-    };
-    bench(bencher, filter, 10);
-}
-
-#[divan::bench]
-fn a_regex_with_a_literal(bencher: Bencher<'_, '_>) {
-    let regex = "connection (refused|reset)".to_owned();
-    bench(
-        bencher,
-        proto::Filter {
-            regex,
-            ..Default::default()
-        },
-        0,
-    );
-}
-
-#[divan::bench]
-fn a_regex_without_a_literal(bencher: Bencher<'_, '_>) {
-    let regex = "timeout|refused|reset".to_owned();
-    bench(
-        bencher,
-        proto::Filter {
-            regex,
-            ..Default::default()
-        },
-        0,
-    );
-}
-
-#[divan::bench]
-fn an_attribute(bencher: Bencher<'_, '_>) {
-    let attributes = [("peer".to_owned(), "10.0.1.9".to_owned())].into();
-    bench(
-        bencher,
-        proto::Filter {
-            attributes,
-            ..Default::default()
-        },
-        0,
-    );
-}
-
-#[divan::bench]
-fn a_severity(bencher: Bencher<'_, '_>) {
-    let filter = proto::Filter {
-        min_severity: 5,
-        ..Default::default()
-    };
-    let (order, all) = (
-        Order::OldestFirst,
-        Limit {
-            entries: 2000,
-            ..Limit::PAGE
-        },
-    );
-    assert_eq!(scan(&filter, order, all), 1000);
-    bencher
-        .counter(ItemsCount::new(ENTRIES))
-        .bench(|| scan(&filter, order, all));
+        .bench(|| assert_eq!(scan((case.filter)(), Order::OldestFirst, limit), case.found));
 }
 
 #[divan::bench]
@@ -216,7 +200,7 @@ fn the_last_hundred_of_a_service(bencher: Bencher<'_, '_>) {
         entries: 100,
         ..Limit::PAGE
     };
-    bencher.bench(|| assert_eq!(scan(&filter, Order::NewestFirst, limit), 100));
+    bencher.bench(|| assert_eq!(scan(filter.clone(), Order::NewestFirst, limit), 100));
 }
 
 #[divan::bench]
@@ -226,42 +210,35 @@ fn a_trace(bencher: Bencher<'_, '_>) {
         kind: proto::EntryKind::Any.into(),
         ..Default::default()
     };
-    bencher.bench(|| assert_eq!(scan(&filter, Order::OldestFirst, Limit::TRACE), PER_TRACE));
+    bencher.bench(|| assert_eq!(scan(filter.clone(), Order::OldestFirst, Limit::TRACE), PER_TRACE));
+}
+
+/// Lists a page of traces.
+fn traces(request: &proto::ListTracesRequest, next: Option<Cursor>, found: usize) -> Option<Cursor> {
+    let log = &*LOG;
+    let filter = Filter::try_from(request.clone()).expect("a valid request");
+    let page = log.runtime.block_on(list(&log.store, filter, 100, next));
+    let page = page.expect("readable");
+    assert_eq!(page.traces.len(), found);
+    page.next
 }
 
 /// The first page of a hundred traces, or the one after it.
 #[divan::bench(args = [1, 2])]
 fn a_page_of_traces(bencher: Bencher<'_, '_>, pages: usize) {
-    let log = &*LOG;
-    bencher.bench(|| {
-        let mut next = None;
-        for _ in 0..pages {
-            let filter = Filter::try_from(proto::ListTracesRequest::default()).expect("a valid request");
-            let page = log
-                .runtime
-                .block_on(list(&log.store, filter, 100, next))
-                .expect("readable");
-            assert_eq!(page.traces.len(), 100);
-            next = page.next;
-        }
-    });
+    let request = proto::ListTracesRequest::default();
+    bencher.bench(|| (0..pages).fold(None, |next, _| traces(&request, next, 100)));
 }
 
 /// Traces with a span of a second: all spans are read, and none is found.
 #[divan::bench]
 fn traces_that_took_a_second(bencher: Bencher<'_, '_>) {
-    let log = &*LOG;
     let min_duration = Some(prost_types::Duration { seconds: 1, nanos: 0 });
     let request = proto::ListTracesRequest {
         min_duration,
         ..Default::default()
     };
-    bencher.counter(ItemsCount::new(ENTRIES)).bench(|| {
-        let filter = Filter::try_from(request.clone()).expect("a valid request");
-        let page = log
-            .runtime
-            .block_on(list(&log.store, filter, 100, None))
-            .expect("readable");
-        assert_eq!(page.traces.len(), 0);
-    });
+    bencher
+        .counter(ItemsCount::new(ENTRIES))
+        .bench(|| traces(&request, None, 0));
 }

@@ -39,7 +39,7 @@ use std::{
     time::SystemTime,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use self::{
     append::{Batch, Durability, Fate, Written},
@@ -48,7 +48,7 @@ pub use self::{
     keeper::Usage,
     lines::{entries, lines},
     sealed::read_sealed,
-    segments::Block,
+    segments::{Block, Reader},
     wanted::{Kind, Wanted},
     writers::WriterId,
 };
@@ -66,6 +66,9 @@ use self::{
 };
 use crate::{config::StoreSettings, error::Error};
 
+/// How many readers there are at a time: each has a thread, and memory for a block, and with so many the disk and the
+/// processors have enough to do. Others wait for their turn.
+const READERS_MAX: usize = 16;
 /// How far numbers jump after a power cut at most, and for how many entries a file is synced that tells so.
 const NUMBERS_RESERVE: u64 = 1_000_000;
 
@@ -87,6 +90,7 @@ pub struct Store {
     /// Asks the keeper.
     bell: Arc<Bell>,
     caches: Arc<Caches>,
+    turns: Arc<Semaphore>,
     deletion: Arc<Deletion>,
     on_commit: OnCommit,
     /// Has the directory for as long as it is open.
@@ -156,6 +160,7 @@ impl Store {
             keeper: Mutex::default(),
             bell,
             caches,
+            turns: Arc::new(Semaphore::new(READERS_MAX)),
             deletion,
             on_commit,
             files,
@@ -222,6 +227,14 @@ impl Store {
         writers.get(writer).map(|batch| batch.number)
     }
 
+    /// Waits until fewer than 16 others read, in the order in which they came. To be held for some blocks only.
+    ///
+    /// Cancel safe.
+    pub async fn turn(&self) -> OwnedSemaphorePermit {
+        let turn = self.turns.clone().acquire_owned().await;
+        turn.expect("the turns are not closed")
+    }
+
     /// The first block with an entry at `sequence` or after it that may hold what is wanted. Blocks.
     ///
     /// # Errors
@@ -242,8 +255,8 @@ impl Store {
     ///
     /// # Errors
     /// What the disk says.
-    pub fn read(&self, block: &Block) -> io::Result<Arc<Vec<u8>>> {
-        block.read()
+    pub fn read(&self, block: &Block, reader: &mut Reader) -> io::Result<Arc<Vec<u8>>> {
+        block.read(reader)
     }
 
     /// What there is, and what was deleted. Blocks.

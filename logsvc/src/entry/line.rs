@@ -170,6 +170,9 @@ pub fn parse(line: &[u8]) -> io::Result<Entry> {
 /// Reads only the number of a line, which is much cheaper; `None` when it is not at its usual place.
 pub fn sequence(line: &[u8]) -> Option<u64> {
     let rest = line.strip_prefix(HEAD)?;
-    let digits = &rest[..rest.iter().position(|b| *b == b',')?];
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let length = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, rest) = rest.split_at(length);
+    let append = |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+    let number = digits.iter().try_fold(0, append);
+    number.filter(|_| length > 0 && rest.starts_with(b","))
 }

@@ -1,8 +1,9 @@
 //! What is looked for. Pure.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, sync::LazyLock};
 
 use homeroom::{model::InvalidField, proto::log::v1 as proto};
+use memchr::{memchr2, memmem::Finder};
 use serde::Deserialize;
 
 use super::{needle::Needle, pattern::Pattern, spans::SpanFilter};
@@ -18,6 +19,10 @@ use crate::{
 pub(super) const SERVICES_MAX: usize = 100;
 /// Each entry is looked through for all of them.
 pub(super) const ATTRIBUTES_MAX: usize = 16;
+
+/// What a message starts with in its line, and what is in front of it in that of a span.
+static MESSAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b",\"message\":\""));
+static SPAN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b",\"span\":{"));
 
 /// What to look for: entries that match every part that is given. A filter has one form, however it was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,12 +122,15 @@ impl Filter {
 
     /// Reads a line when it is what is looked for; of others as little as shows that they are not.
     pub(super) fn read(&self, line: &[u8]) -> Option<Entry> {
-        if !self.may_be_in(line) || !self.wanted.matches_head(&head(line)?) {
+        if !self.may_be_in(line) {
             return None;
         }
         if let Some(pattern) = &self.pattern
             && !pattern.matches(&message(line)?)
         {
+            return None;
+        }
+        if !self.wanted.matches_head(&head(line)?) {
             return None;
         }
         parse(line).ok().filter(|entry| self.matches(entry))
@@ -136,8 +144,23 @@ fn message(line: &[u8]) -> Option<Cow<'_, str>> {
         #[serde(borrow)]
         message: Cow<'a, str>,
     }
+    if let Some(plain) = plain_message(line) {
+        return Some(Cow::Borrowed(plain));
+    }
     let line: Message<'_> = serde_json::from_slice(line).ok()?;
     Some(line.message)
+}
+
+/// The message of a log record, where it has no escapes. Of a span, the attributes of an event come first, which may have
+/// such a key.
+fn plain_message(line: &[u8]) -> Option<&str> {
+    let (front, rest) = line.split_at(MESSAGE.find(line)?);
+    if SPAN.find(front).is_some() {
+        return None;
+    }
+    let rest = &rest[MESSAGE.needle().len()..];
+    let end = memchr2(b'"', b'\\', rest).filter(|end| rest[*end] == b'"')?;
+    std::str::from_utf8(&rest[..end]).ok()
 }
 
 fn kind(field: &str, number: i32) -> Result<Kind, InvalidField> {

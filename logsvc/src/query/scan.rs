@@ -1,12 +1,12 @@
 //! One way through the log, in either order.
 
-use std::{io, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 use super::{Filter, Found, Limit, Missed, Order};
 use crate::{
     entry::Entry,
     error::Error,
-    store::{Block, Store, lines},
+    store::{Block, Reader, Store, lines},
 };
 
 /// How many blocks are read before the caller is looked after: about 16 MiB, a hundredth of a second.
@@ -25,6 +25,7 @@ pub struct Scan {
     read_bytes: u64,
     is_full: bool,
     missed: Option<Missed>,
+    reader: Reader,
 }
 
 impl Scan {
@@ -47,6 +48,7 @@ impl Scan {
             read_bytes: 0,
             is_full: false,
             missed: None,
+            reader: Reader::default(),
         }
     }
 
@@ -63,13 +65,18 @@ impl Scan {
         Ok(self.found())
     }
 
-    /// Goes on for some blocks, on a thread where that may block.
+    /// Goes on for some blocks, on a thread where that may block, once it is its turn.
+    ///
+    /// Cancel safe: the reading ends soon after.
     ///
     /// # Errors
     /// [`Error::Read`].
     pub async fn step(mut self, store: &Arc<Store>) -> Result<Self, Error> {
         let store = store.clone();
+        let turn = store.turn().await;
         let step = tokio::task::spawn_blocking(move || {
+            // Until the reading ended, waited for or not.
+            let _turn = turn;
             for _ in 0..STEP_BLOCKS {
                 self.next_block(&store)?;
             }
@@ -111,7 +118,11 @@ impl Scan {
         match block {
             _ if self.is_full => {}
             None => self.leave(self.first, self.last),
-            Some(block) => self.look_through(&block, &store.read(&block)?),
+            Some(block) => {
+                let text = store.read(&block, &mut self.reader)?;
+                self.look_through(&block, &text);
+                self.reader.take_back(text);
+            }
         }
         Ok(())
     }
@@ -137,16 +148,25 @@ impl Scan {
     fn look_through(&mut self, block: &Block, text: &[u8]) {
         self.read_bytes += text.len() as u64;
         if self.filter.may_be_in(text) {
-            let filter = self.filter.clone();
-            let lines = lines(block, text, self.first, self.last);
-            let read = |line: &[u8]| filter.read(line).map(|entry| (entry, line.len()));
+            let (filter, numbers) = (self.filter.clone(), self.first..=self.last);
+            let read = |place: Range<usize>| filter.read(&text[place.clone()]).map(|entry| (entry, place.len()));
+            let entries = self.places(block, text).into_iter().filter_map(read);
+            let entries = entries.filter(|(entry, _)| numbers.contains(&entry.sequence));
             match self.order {
-                Order::OldestFirst => self.take(lines.filter_map(read)),
-                Order::NewestFirst => self.take(lines.collect::<Vec<_>>().into_iter().rev().filter_map(read)),
+                Order::OldestFirst => self.take(entries),
+                Order::NewestFirst => self.take(entries.rev()),
             }
         }
         if !self.is_full {
             self.leave(block.first(), block.last);
+        }
+    }
+
+    /// Where the lines are that may be an entry that is looked for.
+    fn places(&self, block: &Block, text: &[u8]) -> Vec<Range<usize>> {
+        match self.filter.needles.first() {
+            Some(needle) if block.is_whole => needle.lines(text).collect(),
+            _ => lines(block, text, self.first, self.last).collect(),
         }
     }
 

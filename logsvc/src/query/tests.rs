@@ -1,7 +1,8 @@
 pub(crate) mod world;
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use proptest::{collection::vec, prelude::*};
 
 use self::world::{append, delete_oldest, is_meant, parsed, small_segments};
@@ -217,6 +218,60 @@ async fn nothing_beyond_what_was_visible_is_found() {
         let scan = Scan::new(Arc::new(Filter::default()), order, Limit::PAGE, None, 6);
         let found = scan.finish(&store).await.expect("readable");
         assert_eq!((found.entries.len(), found.more), (6, false));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scan_waits_for_its_turn_while_as_many_read_as_may() {
+    let (_directory, store) = store(&(1..=9).map(sample).collect::<Vec<_>>()).await;
+    let mut turns = Vec::new();
+    while let Some(turn) = store.turn().now_or_never() {
+        turns.push(turn);
+    }
+    assert_eq!(turns.len(), 16);
+    let filter = Arc::default();
+    let mut scan = pin!(pages(&store, &filter, Order::OldestFirst, Limit::PAGE));
+    // Time goes on by itself only while nothing is read.
+    let waited = tokio::time::timeout(Duration::from_secs(1), &mut scan).await;
+    assert!(waited.is_err(), "it read: {waited:?}");
+    turns.pop();
+    assert_eq!(scan.await, (1..=9).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_pattern_is_not_looked_for_in_an_event_of_a_span() {
+    let messages = ["of the span", "of the event"];
+    let event = proto::SpanEvent {
+        time: Some(time(5)),
+        name: "an event".to_owned(),
+        attributes: [("a", "b"), ("message", messages[1])]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+    };
+    let span = proto::Entry {
+        time: Some(time(5)),
+        severity: 3,
+        message: messages[0].to_owned(),
+        trace_id: "a".repeat(32),
+        span_id: "b".repeat(16),
+        span: Some(proto::Span {
+            end_time: Some(time(6)),
+            kind: 1,
+            events: vec![event],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let (_directory, store) = store(&[parsed(&span)]).await;
+    for (message, found) in messages.into_iter().zip([1, 0]) {
+        let filter = proto::Filter {
+            regex: format!("^(?:{message})$"),
+            kind: proto::EntryKind::Any.into(),
+            ..Default::default()
+        };
+        let filter = Arc::new(Filter::try_from(filter).expect("a valid filter"));
+        let page = page(&store, &filter, Order::OldestFirst, Limit::PAGE, None).await;
+        assert_eq!(page.entries.len(), found, "{message}");
     }
 }
 

@@ -42,6 +42,11 @@ impl Position {
         }
     }
 
+    /// Whether so many lines from here to `end` are an entry each.
+    pub(super) fn is_whole_to(self, end: Self, lines: usize) -> bool {
+        self.damaged == 0 && end.damaged == 0 && end.last - self.last == lines as u64
+    }
+
     /// Passes a line: an entry of that number, or a damaged one.
     pub(super) fn pass(&mut self, sequence: Option<u64>) {
         match sequence {
@@ -62,6 +67,8 @@ pub(super) struct Extent {
     pub(super) last: u64,
     /// Where the walk over the lines is at its start.
     pub(super) before: Position,
+    /// Whether each line is an entry, of the number after that of the line before.
+    pub(super) is_whole: bool,
 }
 
 impl Extent {
@@ -86,6 +93,7 @@ impl Indexed {
                 size_bytes: 0,
                 last: before.last,
                 before,
+                is_whole: true,
             },
             lines: 0,
             summary: Summary::default(),
@@ -159,6 +167,7 @@ impl Index {
         block.lines += lines;
         block.extent.size_bytes += size_bytes;
         block.extent.last = self.position.last;
+        block.extent.is_whole = block.extent.before.is_whole_to(self.position, block.lines);
         &mut block.summary
     }
 
@@ -235,6 +244,18 @@ mod tests {
         assert!(position.allows(6) && position.allows(9) && !position.allows(5));
         position.pass(Some(9));
         assert!(position.allows(10) && !position.allows(11));
+    }
+
+    #[test]
+    fn a_block_is_whole_unless_a_line_is_damaged() {
+        let is_whole = |index: &Index| index.from(1, &Wanted::default()).map(|block| block.is_whole);
+        let mut index = index(3, 10);
+        assert_eq!(is_whole(&index), Some(true));
+        index.push(10, None);
+        assert_eq!(is_whole(&index), Some(false));
+        // As many numbers as lines, but one is of a line that is not there.
+        index.push(10, Some((6, facts())));
+        assert_eq!(is_whole(&index), Some(false));
     }
 
     #[test]

@@ -85,8 +85,9 @@ impl Plain {
         self.index().up_to(sequence, wanted)
     }
 
-    pub(super) fn read(&self, extent: &Extent) -> io::Result<Vec<u8>> {
-        let mut text = vec![0; extent.size_bytes];
+    /// Reads lines into `text`, in place of what is there.
+    pub(super) fn read(&self, extent: &Extent, mut text: Vec<u8>) -> io::Result<Vec<u8>> {
+        text.resize(extent.size_bytes, 0);
         self.contents.read_exact(&mut text, extent.offset)?;
         Ok(text)
     }

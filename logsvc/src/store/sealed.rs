@@ -1,9 +1,11 @@
 //! A segment that will not change any more: its lines in frames of zstd, with an index beside it.
 //!
 //! Its parts: `seal` makes one of a plain segment, `rebuild` makes its index again, `find` is what an end of the process
-//! in the middle of that leaves; `read` reads one by itself; `recent` keeps what was used last. Files are open only while they are used or as long
-//! as the index is held in memory: there may be many hundred segments.
+//! in the middle of that leaves; `read` reads one by itself; `recent` keeps what was used last, `filters` what tells where
+//! a trace is not. Files are open only while they are used or as long as the index is held in memory: there may be many
+//! hundred segments.
 
+mod filters;
 mod find;
 mod read;
 mod rebuild;
@@ -16,17 +18,17 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use tracing::warn;
+use tracing::error;
 
 pub use self::read::read_sealed;
+use self::{filters::Filters, rebuild::rebuild, recent::Recent};
 pub(super) use self::{find::find, seal::Sealing};
-use self::{rebuild::rebuild, recent::Recent};
 use super::{
     Wanted, damaged,
     disk::Files,
-    frames,
     index::Position,
     plain,
+    segments::Reader,
     sidecar::{self, Frame, Pages, Sidecar, Totals},
 };
 
@@ -37,6 +39,9 @@ const FRAMES_BYTES_MAX: usize = 12 * 1024 * 1024;
 const SIDECARS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What an index takes besides what it tells: it has two files open.
 const SIDECAR_BYTES_MIN: usize = 16 * 1024;
+/// What tells where a trace is not: of some 13 million traces, or 700 segments. For a trace that may be in an older one the
+/// indexes of those are read.
+const FILTERS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The name of the file of the segment whose first entry has the number `first`.
 pub(super) fn file_name(first: u64) -> String {
@@ -55,6 +60,7 @@ pub(super) struct Caches {
     /// Text by segment and offset of the frame.
     frames: Recent<(u64, u64), Vec<u8>>,
     sidecars: Recent<u64, Sidecar>,
+    filters: Filters,
 }
 
 impl Default for Caches {
@@ -62,6 +68,7 @@ impl Default for Caches {
         Self {
             frames: Recent::new(FRAMES_BYTES_MAX),
             sidecars: Recent::new(SIDECARS_BYTES_MAX),
+            filters: Filters::new(FILTERS_BYTES_MAX),
         }
     }
 }
@@ -93,14 +100,18 @@ impl Sealed {
         let file_bytes = files.open(&file_name(first))?.size_bytes()?;
         let index = files.open(&sidecar::file_name(first));
         let index_bytes = index.as_ref().map_or(0, |index| index.size_bytes().unwrap_or(0));
-        let totals = index.and_then(|index| Sidecar::totals_of(index, first, file_bytes));
+        let outline = index.and_then(|index| Sidecar::outline_of(index, first, file_bytes));
+        let (totals, filter) = outline.ok().unzip();
+        if let Some(filter) = filter {
+            caches.filters.put(first, filter);
+        }
         Ok(Self {
             files,
             caches,
             first,
             bound,
             size_bytes: file_bytes + index_bytes,
-            totals: totals.map_or_else(|_| OnceLock::new(), OnceLock::from),
+            totals: totals.map_or_else(OnceLock::new, OnceLock::from),
             loading: Mutex::new(()),
             damaged: Mutex::default(),
         })
@@ -159,13 +170,24 @@ impl Sealed {
         self.look(wanted, |sidecar| sidecar.up_to(sequence, wanted))
     }
 
+    /// Whether it may have what is wanted, as far as that is told without a look at the disk.
+    fn may_have(&self, wanted: &Wanted) -> bool {
+        let has_trace = |id| {
+            self.caches
+                .filters
+                .get(self.first)
+                .is_none_or(|filter| filter.may_have(id))
+        };
+        self.totals().is_none_or(|totals| totals.may_have(wanted)) && wanted.trace_id.as_ref().is_none_or(has_trace)
+    }
+
     /// Looks into its index, which is made again when it is damaged there.
     fn look(
         self: &Arc<Self>,
         wanted: &Wanted,
         find: impl Fn(&Sidecar) -> io::Result<Option<&Frame>>,
     ) -> io::Result<Option<Lines>> {
-        if self.totals().is_some_and(|totals| !totals.may_have(wanted)) {
+        if !self.may_have(wanted) {
             return Ok(None);
         }
         let mut sidecar = match self.sidecar() {
@@ -229,7 +251,10 @@ impl Sealed {
 
     fn keep(&self, sidecar: Sidecar) -> Arc<Sidecar> {
         let sidecar = Arc::new(sidecar);
-        let _ = self.totals.set(sidecar.totals().clone());
+        let is_news = self.totals.set(sidecar.totals().clone()).is_ok();
+        if is_news && let Ok(filter) = sidecar.filter() {
+            self.caches.filters.put(self.first, filter);
+        }
         let size_bytes = sidecar.size_bytes() + SIDECAR_BYTES_MIN;
         self.caches.sidecars.put(self.first, sidecar.clone(), size_bytes);
         sidecar
@@ -240,8 +265,8 @@ impl Sealed {
         let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
         if damaged.insert(frame.offset) {
             let path = self.files.path(&file_name(self.first));
-            warn!(file.path = %path.display(), file.offset = frame.offset, lost.entries = frame.entries, error = %cause,
-                "leaving out a damaged frame of a segment");
+            error!(file.path = %path.display(), file.offset = frame.offset, lost.entries = frame.entries, error = %cause,
+                "entries are lost: a frame of a segment is damaged");
         }
     }
 
@@ -252,6 +277,7 @@ impl Sealed {
     /// What the disk says. Needs no room.
     pub(super) fn remove(&self) -> io::Result<()> {
         self.caches.sidecars.remove(self.first);
+        self.caches.filters.remove(self.first);
         let names = [
             plain::file_name(self.first),
             file_name(self.first),
@@ -286,16 +312,23 @@ impl Lines {
         self.frame.last
     }
 
+    /// Whether each line is an entry, of the number after that of the line before.
+    pub(super) fn is_whole(&self) -> bool {
+        self.frame.is_whole
+    }
+
     /// Reads them: nothing when they are damaged, which is logged once.
-    pub(super) fn read(&self) -> Arc<Vec<u8>> {
+    pub(super) fn read(&self, reader: &mut Reader) -> Arc<Vec<u8>> {
         let (frames, key) = (&self.sealed.caches.frames, (self.sealed.first, self.frame.offset));
         if let Some(text) = frames.get(key) {
             return text;
         }
-        match self.unpack() {
+        match self.unpack(reader) {
             Ok(text) => {
                 let text = Arc::new(text);
-                frames.put(key, text.clone(), text.len());
+                if let Some(dropped) = frames.put(key, text.clone(), text.capacity()) {
+                    reader.take_back(dropped);
+                }
                 text
             }
             Err(error) => {
@@ -305,13 +338,22 @@ impl Lines {
         }
     }
 
-    fn unpack(&self) -> io::Result<Vec<u8>> {
-        let mut packed = vec![0; self.frame.size_bytes];
-        self.sidecar.segment().read_exact(&mut packed, self.frame.offset)?;
-        if crc32fast::hash(&packed) != self.frame.checksum {
-            return Err(damaged("the checksum of a frame is wrong"));
-        }
-        frames::unpack(&packed, self.frame.text_bytes)
+    fn unpack(&self, reader: &mut Reader) -> io::Result<Vec<u8>> {
+        let Frame {
+            offset,
+            size_bytes,
+            text_bytes,
+            checksum,
+            ..
+        } = self.frame;
+        let fill = |packed: &mut [u8]| {
+            self.sidecar.segment().read_exact(packed, offset)?;
+            match crc32fast::hash(packed) == checksum {
+                true => Ok(()),
+                false => Err(damaged("the checksum of a frame is wrong")),
+            }
+        };
+        reader.unpack(size_bytes, text_bytes, fill)
     }
 }
 

@@ -1,10 +1,13 @@
-//! All segments, oldest first: which entries are where.
+//! All segments, oldest first: which entries are where. `reader` is what one needs to read them.
+
+mod reader;
 
 use std::{
     io,
     sync::{Arc, PoisonError, RwLock},
 };
 
+pub use self::reader::Reader;
 use super::{
     Wanted,
     index::{Extent, Position},
@@ -70,6 +73,8 @@ pub struct Block {
     before: Position,
     /// The number of the last entry in it.
     pub last: u64,
+    /// Whether each line is an entry, of the number after that of the line before.
+    pub is_whole: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -84,6 +89,7 @@ impl Block {
             place: Place::Plain(plain.clone(), extent),
             before: extent.before,
             last: extent.last,
+            is_whole: extent.is_whole,
         }
     }
 
@@ -91,6 +97,7 @@ impl Block {
         Self {
             before: lines.before(),
             last: lines.last(),
+            is_whole: lines.is_whole(),
             place: Place::Sealed(lines),
         }
     }
@@ -101,10 +108,10 @@ impl Block {
     }
 
     /// Reads its lines.
-    pub(super) fn read(&self) -> io::Result<Arc<Vec<u8>>> {
+    pub(super) fn read(&self, reader: &mut Reader) -> io::Result<Arc<Vec<u8>>> {
         match &self.place {
-            Place::Plain(plain, extent) => plain.read(extent).map(Arc::new),
-            Place::Sealed(lines) => Ok(lines.read()),
+            Place::Plain(plain, extent) => plain.read(extent, reader.room(extent.size_bytes)).map(Arc::new),
+            Place::Sealed(lines) => Ok(lines.read(reader)),
         }
     }
 

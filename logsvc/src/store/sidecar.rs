@@ -6,16 +6,18 @@
 //! | part | contents |
 //! |---|---|
 //! | header | magic, version, [`Totals`], then start page and length of each of the other parts |
+//! | filter | which traces the segment surely does not have ([`Filter`]) |
 //! | frames | for each frame a [`Frame`] |
 //! | services | names with the frames that each is in, then the frames with services that are not named ([`services`]) |
 //! | fan | the first hash of each page of `traces` |
-//! | traces | pairs of a hash of a trace id and the number of a frame, in order ([`traces`]) |
+//! | traces | hashes of trace ids with the frames that each is in, in order ([`traces`]) |
 //! | writers | the writers known at the end of the segment |
 //!
 //! Its parts: `frame` is what is known of a frame, or of all; `build` makes an index, `lookup` looks into one.
 
 mod build;
 mod fields;
+mod filter;
 mod frame;
 mod lookup;
 mod pages;
@@ -27,6 +29,7 @@ use std::{io, ops::Range};
 use self::fields::Fields;
 pub(super) use self::{
     build::Builder,
+    filter::Filter,
     frame::{Frame, Totals},
     lookup::Sidecar,
     pages::Pages,
@@ -35,7 +38,7 @@ use super::damaged;
 
 const MAGIC: [u8; 8] = *b"HRLOGIDX";
 /// Rises with each change of what the file is made of: one of another version is made again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The name of the index of the segment whose first entry has the number `first`.
 pub(super) fn file_name(first: u64) -> String {
@@ -84,6 +87,7 @@ impl Part {
 #[derive(Debug)]
 struct Header {
     totals: Totals,
+    filter: Part,
     frames: Part,
     services: Part,
     fan: Part,
@@ -92,11 +96,22 @@ struct Header {
 }
 
 impl Header {
+    fn parts(&self) -> [Part; 6] {
+        [
+            self.filter,
+            self.frames,
+            self.services,
+            self.fan,
+            self.traces,
+            self.writers,
+        ]
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&VERSION.to_le_bytes());
         self.totals.encode(&mut out);
-        for part in [self.frames, self.services, self.fan, self.traces, self.writers] {
+        for part in self.parts() {
             out.extend_from_slice(&part.start.to_le_bytes());
             out.extend_from_slice(&part.size_bytes.to_le_bytes());
         }
@@ -118,6 +133,7 @@ impl Header {
         };
         Ok(Self {
             totals,
+            filter: part()?,
             frames: part()?,
             services: part()?,
             fan: part()?,

@@ -177,7 +177,7 @@ async fn write(store: &Store, messages: &[&str]) -> Result<u64, Error> {
 pub(super) fn all(store: &Store) -> Vec<(u64, String)> {
     let (mut all, mut first) = (Vec::new(), 1);
     while let Some(block) = store.block_from(first, &Wanted::default()).expect("readable") {
-        let text = store.read(&block).expect("readable");
+        let text = store.read(&block, &mut Reader::default()).expect("readable");
         all.extend(entries(&block, &text, 1, u64::MAX).map(|(entry, _)| (entry.sequence, entry.message)));
         first = block.last + 1;
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{FRAME_BYTES_MAX, unpack};
+use super::{FRAME_BYTES_MAX, Unpacker};
 use crate::store::disk::Contents;
 
 /// What each frame starts with.
@@ -41,6 +41,7 @@ pub(in crate::store) struct Walk<'a> {
     contents: &'a dyn Contents,
     offset: u64,
     end: u64,
+    unpacker: Unpacker,
 }
 
 impl<'a> Walk<'a> {
@@ -49,6 +50,7 @@ impl<'a> Walk<'a> {
             contents,
             offset: 0,
             end: contents.size_bytes()?,
+            unpacker: Unpacker::new()?,
         })
     }
 
@@ -71,7 +73,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Where the next whole frame starts, from `offset` on; the end when there is none.
-    fn search(&self, mut offset: u64) -> io::Result<u64> {
+    fn search(&mut self, mut offset: u64) -> io::Result<u64> {
         let mut window = vec![0; SEARCH_BYTES];
         while self.end.saturating_sub(offset) >= MAGIC.len() as u64 {
             let length = self.read(&mut window, offset)?;
@@ -88,7 +90,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The frame at `offset` and its text; `None` when none is there, or it is damaged.
-    fn frame(&self, offset: u64) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    fn frame(&mut self, offset: u64) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
         let Some((size_bytes, text_bytes)) = self.extent(offset)? else {
             return Ok(None);
         };
@@ -96,7 +98,9 @@ impl<'a> Walk<'a> {
         if self.read(&mut packed, offset)? < size_bytes {
             return Ok(None);
         }
-        Ok(unpack(&packed, text_bytes).ok().map(|text| (packed, text)))
+        let mut text = Vec::new();
+        let unpacked = self.unpacker.unpack(&packed, text_bytes, &mut text);
+        Ok(unpacked.ok().map(|()| (packed, text)))
     }
 
     /// How long the frame at `offset` is, and its text, as its headers say; `None` when they are damaged.

@@ -8,7 +8,7 @@ use crate::{
         Kind, Wanted,
         disk::{Contents, Directory},
         entries, index, scan,
-        segments::Block,
+        segments::{Block, Reader},
     },
 };
 
@@ -125,7 +125,7 @@ fn all(segments: &Segments) -> Vec<u64> {
 }
 
 fn numbers(block: &Block) -> Vec<u64> {
-    let text = block.read().expect("readable");
+    let text = block.read(&mut Reader::default()).expect("readable");
     entries(block, &text, 1, u64::MAX)
         .map(|(entry, _)| entry.sequence)
         .collect()

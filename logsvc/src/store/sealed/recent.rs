@@ -55,12 +55,12 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
     }
 
     /// Adds a value of this size, in place of an older one, and drops what was not used for longest. A value that is
-    /// larger than everything may be is not kept.
-    pub(super) fn put(&self, key: K, value: Arc<V>, size_bytes: usize) {
+    /// larger than everything may be is not kept. Returns one that was dropped for it.
+    pub(super) fn put(&self, key: K, value: Arc<V>, size_bytes: usize) -> Option<Arc<V>> {
         let held = &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.remove(key);
+        let mut dropped = held.remove(key);
         if size_bytes > self.size_bytes_max {
-            return;
+            return dropped;
         }
         held.clock += 1;
         let used = held.clock;
@@ -77,8 +77,9 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
         while held.size_bytes > self.size_bytes_max
             && let Some((_, oldest)) = held.order.first_key_value()
         {
-            held.remove(*oldest);
+            dropped = held.remove(*oldest);
         }
+        dropped
     }
 
     /// Drops a value.
@@ -88,11 +89,11 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V> Held<K, V> {
-    fn remove(&mut self, key: K) {
-        if let Some(value) = self.values.remove(&key) {
-            self.order.remove(&value.used);
-            self.size_bytes -= value.size_bytes;
-        }
+    fn remove(&mut self, key: K) -> Option<Arc<V>> {
+        let value = self.values.remove(&key)?;
+        self.order.remove(&value.used);
+        self.size_bytes -= value.size_bytes;
+        Some(value.value)
     }
 }
 
@@ -100,19 +101,23 @@ impl<K: Copy + Eq + Hash, V> Held<K, V> {
 mod tests {
     use super::*;
 
+    fn put(recent: &Recent<u64, u64>, key: u64, value: u64, size_bytes: usize) -> Option<u64> {
+        recent.put(key, Arc::new(value), size_bytes).map(|dropped| *dropped)
+    }
+
     #[test]
     fn what_was_not_used_for_longest_goes_first() {
         let recent = Recent::new(30);
         for key in [1, 2, 3] {
-            recent.put(key, Arc::new(key), 10);
+            assert_eq!(put(&recent, key, key, 10), None);
         }
         assert_eq!(recent.get(1).as_deref(), Some(&1));
-        recent.put(4, Arc::new(4), 10);
+        assert_eq!(put(&recent, 4, 4, 10), Some(2));
         assert_eq!(
             [1, 2, 3, 4].map(|key| recent.get(key).is_some()),
             [true, false, true, true]
         );
-        recent.put(3, Arc::new(5), 30);
+        assert_eq!(put(&recent, 3, 5, 30), Some(4));
         assert_eq!(
             [1, 2, 3, 4].map(|key| recent.get(key).is_some()),
             [false, false, true, false]
@@ -123,11 +128,11 @@ mod tests {
     #[test]
     fn what_is_too_large_is_not_kept_and_what_is_dropped_makes_room() {
         let recent = Recent::new(30);
-        recent.put(1, Arc::new(1), 31);
+        assert_eq!(put(&recent, 1, 1, 31), None);
         assert!(recent.get(1).is_none());
-        recent.put(1, Arc::new(1), 30);
+        assert_eq!(put(&recent, 1, 1, 30), None);
         recent.remove(1);
-        recent.put(2, Arc::new(2), 30);
+        assert_eq!(put(&recent, 2, 2, 30), None);
         assert!(recent.get(1).is_none() && recent.get(2).is_some());
     }
 }

@@ -92,7 +92,10 @@ impl Sealing<'_> {
 /// Reads lines, in place of what is in `text`, until they have so many bytes. Returns whether there are any.
 fn read_lines(lines: &mut impl BufRead, frame_bytes: usize, text: &mut Vec<u8>) -> io::Result<bool> {
     text.clear();
-    while text.len() < frame_bytes && lines.take(LINE_BYTES_MAX).read_until(b'\n', text)? > 0 {}
+    lines.take(frame_bytes as u64).read_to_end(text)?;
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        lines.take(LINE_BYTES_MAX).read_until(b'\n', text)?;
+    }
     Ok(!text.is_empty())
 }
 

@@ -17,7 +17,7 @@ use crate::{
         keeper,
         plain::{self, Plain},
         scan::{Tear, scan},
-        segments::{Block, Segment},
+        segments::{Block, Reader, Segment},
         writers::{LastBatch, Writers},
     },
 };
@@ -102,7 +102,7 @@ fn both_ways(sealed: &Arc<Sealed>, wanted: &Wanted) -> [Vec<Entry>; 2] {
 
 fn both_ways_in(segment: &Segment, wanted: &Wanted) -> [Vec<Entry>; 2] {
     let entries = |block: &Block| -> Vec<Entry> {
-        let text = block.read().expect("readable");
+        let text = block.read(&mut Reader::default()).expect("readable");
         let entries = crate::store::entries(block, &text, 1, u64::MAX);
         entries
             .map(|(entry, _)| entry)
@@ -416,6 +416,24 @@ fn what_belongs_to_no_segment_is_cleaned_up_and_nothing_else_is() {
 }
 
 #[test]
+fn for_a_trace_that_is_not_there_no_index_is_read() {
+    let entries = (1..9).map(|n| Entry {
+        trace_id: Some(trace(n)),
+        ..entry::tests::entry("of a trace")
+    });
+    let fixture = Fixture::sealed(&text(&entries.collect::<Vec<_>>()));
+    let sealed = fixture.open();
+    let of_trace = |n| Wanted {
+        trace_id: Some(trace(n)),
+        ..everything()
+    };
+    assert!(sealed.from(1, &of_trace(100)).expect("readable").is_none());
+    assert!(sealed.caches.sidecars.get(1).is_none());
+    assert!(sealed.from(1, &of_trace(8)).expect("readable").is_some());
+    assert!(sealed.caches.sidecars.get(1).is_some());
+}
+
+#[test]
 fn the_index_of_another_file_is_not_believed() {
     let (one, mut entries) = (Fixture::sealed(&text(&some_entries())), some_entries());
     entries.truncate(9);
@@ -431,7 +449,7 @@ fn what_was_found_is_read_also_when_the_segment_was_deleted_since() {
     let lines = sealed.from(1, &everything()).expect("readable").expect("there");
     sealed.remove().expect("deleted");
     assert!(fixture.names().is_empty());
-    assert!(!lines.read().is_empty());
+    assert!(!lines.read(&mut Reader::default()).is_empty());
     assert!(sealed.from(1, &everything()).expect("no error").is_none());
 }
 

@@ -1,7 +1,7 @@
 //! Makes the index of a segment from its frames. Pure.
 
 use super::{
-    Header, Part,
+    Filter, Header, Part,
     frame::{Digest, Frame, Totals},
     pages::{self, CONTENTS_BYTES},
     services::Services,
@@ -11,6 +11,7 @@ use crate::{
     entry::{BatchMark, Time, head, parse},
     store::{
         index::{Position, SEQUENCE_MAX},
+        lines,
         writers::{LastBatch, WriterId, Writers},
     },
 };
@@ -51,8 +52,9 @@ impl Builder {
     pub(in crate::store) fn push(&mut self, offset: u64, packed: &[u8], text: &[u8]) {
         let number = u16::try_from(self.frames.len()).expect("a segment has fewer frames");
         let before = self.position;
-        let (mut entries, mut digest, mut last_line) = (0, Digest::EMPTY, None);
-        for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let (mut count, mut entries, mut digest, mut last_line) = (0, 0, Digest::EMPTY, None);
+        for line in lines::all(text) {
+            count += 1;
             let head = head(line).filter(|head| self.allows(head.sequence, last_line));
             self.position.pass(head.as_ref().map(|head| head.sequence));
             last_line = head.as_ref().map(|_| line);
@@ -80,6 +82,7 @@ impl Builder {
             before,
             last: self.position.last,
             entries,
+            is_whole: before.is_whole_to(self.position, count),
             digest,
         });
         self.text_bytes += text.len() as u64;
@@ -115,8 +118,10 @@ impl Builder {
     }
 
     /// Returns the index of a file of so many bytes, as bytes.
-    pub(in crate::store) fn finish(self, file_bytes: u64, sealed: Time) -> Vec<u8> {
+    pub(in crate::store) fn finish(mut self, file_bytes: u64, sealed: Time) -> Vec<u8> {
         let totals = self.totals(file_bytes, sealed);
+        self.traces.sort_unstable();
+        self.traces.dedup();
         // The header is written last, when it is known where the rest is.
         let mut image = Vec::new();
         pages::append(&[0; CONTENTS_BYTES], &mut image);
@@ -125,9 +130,10 @@ impl Builder {
             frame.encode(&mut frames);
         }
         let services = self.services.encode(self.frames.len());
-        let (fan, traces) = traces::encode(self.traces);
+        let (fan, traces) = traces::encode(&self.traces);
         let header = Header {
             totals,
+            filter: Part::append(self.filter().encode(), &mut image),
             frames: Part::append(&frames, &mut image),
             services: Part::append(&services, &mut image),
             fan: Part::append(&fan, &mut image),
@@ -138,6 +144,12 @@ impl Builder {
         pages::append(&header.encode(), &mut first);
         image[..first.len()].copy_from_slice(&first);
         image
+    }
+
+    /// Of the traces, which are in order.
+    fn filter(&self) -> Filter {
+        let of_traces = self.traces.chunk_by(|(a, _), (b, _)| a == b);
+        Filter::of_hashes(of_traces.map(|pairs| pairs[0].0))
     }
 
     fn totals(&self, file_bytes: u64, sealed: Time) -> Totals {

@@ -102,6 +102,8 @@ pub(in crate::store) struct Frame {
     pub(in crate::store) last: u64,
     /// How many entries it has.
     pub(in crate::store) entries: u32,
+    /// Whether each line is an entry, of the number after that of the line before.
+    pub(in crate::store) is_whole: bool,
     pub(super) digest: Digest,
 }
 
@@ -111,7 +113,7 @@ impl Frame {
         self.before.last + 1
     }
 
-    /// Appends it: 8, 4, 8, 4, 4, 8, 8, 8 and 4 bytes, then 26 of times, severities and kinds.
+    /// Appends it: 8, 4, 8, 4, 4, 8, 8, 4 and 1 bytes, then 26 of times, severities and kinds.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let size = |size_bytes: usize| u32::try_from(size_bytes).expect("a frame is far smaller than 4 GiB");
         out.extend_from_slice(&self.offset.to_le_bytes());
@@ -123,6 +125,7 @@ impl Frame {
         out.extend_from_slice(&self.before.damaged.to_le_bytes());
         out.extend_from_slice(&self.last.to_le_bytes());
         out.extend_from_slice(&self.entries.to_le_bytes());
+        out.push(self.is_whole.into());
         self.digest.encode(out);
     }
 
@@ -139,6 +142,7 @@ impl Frame {
             },
             last: fields.u64()?,
             entries: fields.u32()?,
+            is_whole: fields.u8()? == 1,
             digest: Digest::decode(fields)?,
         };
         if frame.before.last > frame.last || frame.last > SEQUENCE_MAX {

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use super::{
-    Header, Part,
+    Filter, Header, Part,
     fields::Fields,
     frame::{Frame, Totals},
     pages::Pages,
@@ -24,6 +24,7 @@ pub(in crate::store) struct Sidecar {
     frames: Vec<Frame>,
     services: Services,
     fan: Vec<u32>,
+    filter: Part,
     traces: Part,
     writers: Part,
 }
@@ -58,6 +59,7 @@ impl Sidecar {
         Ok(Self {
             services: Services::decode(&header.services.read(&pages)?, frames.len())?,
             fan: traces::fan(&header.fan.read(&pages)?),
+            filter: header.filter,
             traces: header.traces,
             writers: header.writers,
             totals: header.totals,
@@ -71,12 +73,17 @@ impl Sidecar {
     ///
     /// # Errors
     /// As for [`Sidecar::load`].
-    pub(in crate::store) fn totals_of(index: Arc<dyn Contents>, first: u64, file_bytes: u64) -> io::Result<Totals> {
-        let totals = Header::read(&Pages::File(index))?.totals;
+    pub(in crate::store) fn outline_of(
+        index: Arc<dyn Contents>,
+        first: u64,
+        file_bytes: u64,
+    ) -> io::Result<(Totals, Filter)> {
+        let pages = Pages::File(index);
+        let Header { totals, filter, .. } = Header::read(&pages)?;
         if totals.first != first || totals.file_bytes != file_bytes {
             return Err(damaged("it is the index of another file"));
         }
-        Ok(totals)
+        Ok((totals, Filter::decode(filter.read(&pages)?)))
     }
 
     /// Reads only how large the segment was when an index was made.
@@ -98,6 +105,14 @@ impl Sidecar {
 
     pub(in crate::store) fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// Which traces the segment surely does not have.
+    ///
+    /// # Errors
+    /// As for [`Sidecar::from`].
+    pub(in crate::store) fn filter(&self) -> io::Result<Filter> {
+        Ok(Filter::decode(self.filter.read(&self.pages)?))
     }
 
     /// The file that the frames are in.
