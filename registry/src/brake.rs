@@ -23,7 +23,8 @@ use crate::config::BrakeSettings;
 pub struct Brake {
     settings: BrakeSettings,
     /// Those that have been seen alive, until they are known to be gone.
-    members: HashMap<InstanceKey, Option<Silence>>,
+    /// Few of them are silent, so that only those take the room that it takes to know since when.
+    members: HashMap<InstanceKey, Option<Box<Silence>>>,
     /// The silences that began within the window, oldest first; some of them are over.
     begun: VecDeque<(Instant, InstanceKey)>,
     all: Scope,
@@ -170,7 +171,7 @@ impl Brake {
     /// it is serving as far as anybody knows.
     pub fn silent(&mut self, key: &InstanceKey, used_up: bool, listed: bool, now: Instant) -> Verdict {
         self.advance(now);
-        let Some(member) = self.members.get(key).copied() else {
+        let Some(member) = self.member(key) else {
             // Never seen alive, or hidden long since: there is nothing to keep.
             return Verdict::Hide;
         };
@@ -264,7 +265,7 @@ impl Brake {
             && now.saturating_duration_since(*began) >= self.settings.window
             && let Some((began, key)) = self.begun.pop_front()
         {
-            let Some(Some(silence)) = self.members.get(&key).copied() else {
+            let Some(Some(silence)) = self.member(&key) else {
                 continue;
             };
             if silence.began == began && silence.recent {
@@ -279,16 +280,22 @@ impl Brake {
         }
     }
 
+    /// What is known of an instance.
+    fn member(&self, key: &InstanceKey) -> Option<Option<Silence>> {
+        let member = self.members.get(key)?;
+        Some(member.as_deref().copied())
+    }
+
     /// Sets what is known of an instance, and keeps the counts.
     fn set(&mut self, key: &InstanceKey, member: Option<Option<Silence>>) {
         let before = match member {
-            Some(member) => self.members.insert(key.clone(), member),
+            Some(member) => self.members.insert(key.clone(), member.map(Box::new)),
             None => self.members.remove(key),
         };
         let service = self.services.entry(key.service.clone()).or_default();
         for scope in [&mut self.all, service] {
             if let Some(before) = &before {
-                scope.counts.subtract(before.as_ref());
+                scope.counts.subtract(before.as_deref());
             }
             if let Some(member) = &member {
                 scope.counts.add(member.as_ref());
@@ -339,7 +346,7 @@ impl Brake {
             .cloned()
             .collect();
         for key in recent {
-            let Some(Some(silence)) = self.members.get(&key).copied() else {
+            let Some(Some(silence)) = self.member(&key) else {
                 continue;
             };
             let Stage::Hidden { listed } = silence.stage else {

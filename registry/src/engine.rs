@@ -138,7 +138,8 @@ impl Engine {
             // Whoever registers in the meantime is not to be removed.
             departure.incarnation = Some(instance.incarnation);
             // Watchers that were not shown the instance are told nothing that they could acknowledge.
-            let hidden_before = |change: &Change| change.before.as_ref().is_some_and(|before| !before.is_serving());
+            let hidden_before =
+                |change: &Arc<Change>| change.before.as_ref().is_some_and(|before| !before.is_serving());
             if !applied.changes.iter().any(hidden_before) {
                 let service = &departure.key.service;
                 let position = (instance.revision, self.store.read(|state| state.catalog.epoch()));

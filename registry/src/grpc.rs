@@ -79,14 +79,14 @@ pub struct Api {
 
 /// The host that makes a call.
 fn registrant<T>(request: &Request<T>) -> Option<IpAddr> {
-    let Peer(address) = request.extensions().get::<Peer>()?;
-    Some(address.ip().to_canonical())
+    let peer = request.extensions().get::<Peer>()?;
+    Some(peer.address.ip().to_canonical())
 }
 
 /// Who makes a call.
 fn actor<T>(request: &Request<T>) -> Arc<str> {
     match request.extensions().get::<Peer>() {
-        Some(Peer(address)) => address.to_string().into(),
+        Some(peer) => peer.name.clone(),
         None => "unknown".into(),
     }
 }

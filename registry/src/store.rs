@@ -220,12 +220,11 @@ impl Shared {
         let applied = state.catalog.decide(command, now)?;
         let synced = self.keep(&mut state, &applied, durable)?;
         state.catalog.commit(&applied);
-        let changes: Vec<_> = applied.changes.iter().cloned().map(Arc::new).collect();
-        for change in &changes {
+        for change in &applied.changes {
             state.history.push(change.clone());
         }
         state.history.expire(now);
-        let woken = self.publish(&state, &changes);
+        let woken = self.publish(&state, &applied.changes);
         drop(state);
         woken.wake();
         Ok((applied, synced))

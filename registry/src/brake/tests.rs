@@ -297,7 +297,7 @@ proptest! {
             let (hidden, population) = (naive.hidden_since(since), naive.population(since));
             prop_assert!(hidden < 10 || hidden * 100 <= 15 * population, "{hidden} of {population} are hidden");
             let mut counts = Counts::default();
-            brake.members.values().for_each(|silence| counts.add(silence.as_ref()));
+            brake.members.values().for_each(|silence| counts.add(silence.as_deref()));
             prop_assert_eq!(brake.all.counts, counts);
             prop_assert_eq!(counts.instances, population);
         }
