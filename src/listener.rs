@@ -308,19 +308,25 @@ struct Calls {
     running: watch::Sender<usize>,
 }
 
-/// Counts a call until its answer has been sent or given up.
+/// Counts a call until its answer has been sent or given up. Only the first and the last one are news.
 struct Running(watch::Sender<usize>);
 
 impl Running {
     fn start(calls: &watch::Sender<usize>) -> Self {
-        calls.send_modify(|count| *count += 1);
+        calls.send_if_modified(|count| {
+            *count += 1;
+            *count == 1
+        });
         Self(calls.clone())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        self.0.send_if_modified(|count| {
+            *count -= 1;
+            *count == 0
+        });
     }
 }
 

@@ -143,10 +143,11 @@ impl Registry for Api {
             .engine
             .register(registration, renews, actor, registrant, verify)
             .await?;
+        let message = Some((&*instance).into());
         Ok(Response::new(self.engine.store.read(|state| {
             let cyclic = state.catalog.cyclic_services(&instance.registration);
             RegisterResponse {
-                instance: Some((&*instance).into()),
+                instance: message,
                 required_instances: if renewed {
                     Vec::new()
                 } else {

@@ -166,7 +166,9 @@ impl Journal {
         }
         let (waiter, synced) = oneshot::channel();
         writing.waiters.push(waiter);
-        self.committing.notify_one();
+        if writing.committer_waits {
+            self.committing.notify_one();
+        }
         Ok(Some(synced))
     }
 

@@ -5,8 +5,9 @@ use std::{
     cmp::{Ordering, Reverse},
     collections::{BinaryHeap, HashMap},
     hash::{Hash, Hasher},
+    num::NonZeroU64,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use homeroom::model::{Health, HealthCheckMode, HealthReason, HealthState, InstanceKey, Registration};
@@ -37,11 +38,16 @@ pub fn held(now: SystemTime) -> Health {
 /// A renewal moves a deadline in a map and nothing else; the queue has an older time then, which is put right when it
 /// comes up. So the queue has about one entry a lease, and may hold the registration that it was made for a little longer
 /// than the catalog.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Leases {
+    /// What times are counted from.
+    start: Instant,
     leases: HashMap<Leased, Lease>,
-    queue: BinaryHeap<Reverse<(Instant, Leased)>>,
+    queue: BinaryHeap<Reverse<(Due, Leased)>>,
 }
+
+/// A time, as nanoseconds since the start and one more: half of the room of an [`Instant`], or none when there is none.
+type Due = NonZeroU64;
 
 /// A registration that holds a lease, in place of its key, which is the longer one.
 #[derive(Debug, Clone)]
@@ -81,12 +87,26 @@ impl Ord for Leased {
 
 #[derive(Debug)]
 struct Lease {
-    due: Instant,
+    due: Due,
     /// The earliest time at which the queue has it, if it does.
-    queued: Option<Instant>,
+    queued: Option<Due>,
 }
 
 impl Leases {
+    /// No leases yet; none will be due before `start`.
+    pub fn new(start: Instant) -> Self {
+        Self {
+            start,
+            leases: HashMap::new(),
+            queue: BinaryHeap::new(),
+        }
+    }
+
+    fn due(&self, at: Instant) -> Due {
+        let nanos = at.saturating_duration_since(self.start).as_nanos();
+        Due::MIN.saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
     /// Grants a lease its full time from now on.
     pub fn renew(&mut self, registration: &Arc<Registration>, now: Instant) {
         self.wait(registration, now + registration.health_check.ttl);
@@ -102,7 +122,7 @@ impl Leases {
 
     /// Makes a registration due at a time, and no sooner.
     pub fn wait(&mut self, registration: &Arc<Registration>, until: Instant) {
-        let leased = Leased(registration.clone());
+        let (leased, until) = (Leased(registration.clone()), self.due(until));
         // Taken out, since a map keeps the key that it has, and that may be an older registration.
         let before = self.leases.remove(&registration.key).and_then(|lease| lease.queued);
         let queued = before.filter(|queued| *queued <= until).unwrap_or(until);
@@ -128,12 +148,14 @@ impl Leases {
 
     /// When to look again; perhaps too early, since leases are renewed.
     pub fn next_due(&self) -> Option<Instant> {
-        self.queue.peek().map(|Reverse((due, _))| *due)
+        let Reverse((due, _)) = self.queue.peek()?;
+        Some(self.start + Duration::from_nanos(due.get() - 1))
     }
 
     /// The next registration that is due. It is not due again until [`Leases::wait`] or [`Leases::renew`] says so.
     pub fn pop_due(&mut self, now: Instant) -> Option<Arc<Registration>> {
-        while self.next_due().is_some_and(|due| due <= now) {
+        let now = self.due(now);
+        while self.queue.peek().is_some_and(|Reverse((due, _))| *due <= now) {
             let Reverse((at, leased)) = self.queue.pop()?;
             let Some(lease) = self.leases.get_mut(&leased).filter(|lease| lease.queued == Some(at)) else {
                 continue;

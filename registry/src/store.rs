@@ -218,6 +218,10 @@ impl Shared {
         }
         let now = SystemTime::now();
         let applied = state.catalog.decide(command, now)?;
+        // As most findings: nobody waits, and there is nothing to keep or to tell.
+        if applied.is_empty() && !durable {
+            return Ok((applied, None));
+        }
         let synced = self.keep(&mut state, &applied, durable)?;
         state.catalog.commit(&applied);
         for change in &applied.changes {

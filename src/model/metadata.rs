@@ -1,6 +1,12 @@
 //! What an instance wants its clients to know.
 
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::HashMap,
+    fmt::{self, Write},
+};
+
+/// What a length and its colon usually take.
+const LENGTH_BYTES: usize = 3;
 
 /// Keys with values, by key.
 ///
@@ -40,12 +46,11 @@ impl From<HashMap<String, String>> for Metadata {
     fn from(pairs: HashMap<String, String>) -> Self {
         let mut pairs: Vec<_> = pairs.into_iter().collect();
         pairs.sort_unstable();
-        let texts = pairs.iter().flat_map(|(key, value)| [key, value]);
-        let mut all = String::new();
-        for text in texts {
-            all.push_str(&text.len().to_string());
-            all.push(':');
-            all.push_str(text);
+        let texts = || pairs.iter().flat_map(|(key, value)| [key, value]);
+        let size_bytes = texts().map(|text| text.len() + LENGTH_BYTES).sum();
+        let mut all = String::with_capacity(size_bytes);
+        for text in texts() {
+            write!(all, "{}:{text}", text.len()).expect("a string takes everything");
         }
         Self(all.into())
     }
