@@ -244,7 +244,10 @@ impl Server {
         let calls = watch::Sender::new(0_usize);
         let service = Calls {
             served: self.served.clone(),
-            peer,
+            peer: Peer {
+                address: peer,
+                name: peer.to_string().into(),
+            },
             messages: MessageLimits {
                 size_bytes: self.limits.message_size_bytes,
                 timeout: self.limits.message_timeout,
@@ -299,25 +302,31 @@ async fn idle(mut running: watch::Receiver<usize>, limit: Duration) {
 /// The calls of one connection.
 struct Calls {
     served: Served,
-    peer: SocketAddr,
+    peer: Peer,
     messages: MessageLimits,
     plain_slots: Arc<Semaphore>,
     running: watch::Sender<usize>,
 }
 
-/// Counts a call until its answer has been sent or given up.
+/// Counts a call until its answer has been sent or given up. Only the first and the last one are news.
 struct Running(watch::Sender<usize>);
 
 impl Running {
     fn start(calls: &watch::Sender<usize>) -> Self {
-        calls.send_modify(|count| *count += 1);
+        calls.send_if_modified(|count| {
+            *count += 1;
+            *count == 1
+        });
         Self(calls.clone())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        self.0.send_if_modified(|count| {
+            *count -= 1;
+            *count == 0
+        });
     }
 }
 
@@ -337,11 +346,11 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             }))));
         }
         let call = self.served.start(request.uri().path());
-        let (context, span) = Span::server(&request, self.peer);
+        let (context, span) = Span::server(&request, self.peer.address);
         let mut ending = Ending { call, span };
         let (uri, time) = (request.uri().clone(), grpc_timeout(request.headers()));
         let mut request = request.map(|body| Body::new(MessageSize::new(body, self.messages.clone())));
-        request.extensions_mut().insert(Peer(self.peer));
+        request.extensions_mut().insert(self.peer.clone());
         let answer = self.served.routes.clone().call(request);
         Box::pin(context.scope(async move {
             let response = match time {
@@ -371,9 +380,14 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     }
 }
 
-/// The address that a call comes from, in the extensions of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
+/// Who makes a call, in the extensions of every request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The address that it comes from.
+    pub address: SocketAddr,
+    /// The address as text: one for all calls of a connection, since some are remembered with who made them.
+    pub name: Arc<str>,
+}
 
 #[cfg(test)]
 mod tests;

@@ -2,17 +2,21 @@
 //!
 //! Pure, and parsed once at the edge: a value of these types is valid. Must never import a runtime module.
 
+mod change;
 mod convert;
 mod health;
+mod metadata;
 mod name;
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::SystemTime};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use crate::hash::fnv1a;
 
 pub use self::{
+    change::{Cause, Change},
     convert::duration,
     health::{Health, HealthCheck, HealthCheckMode, HealthReason, HealthState},
+    metadata::Metadata,
     name::{Address, InstanceId, ServiceName},
 };
 
@@ -105,10 +109,8 @@ impl std::fmt::Display for InstanceKey {
     }
 }
 
-/// Keys with values, by key. Tens of thousands of instances are held, and a map takes half a KiB for its first pair.
-pub type Metadata = Box<[(Box<str>, Box<str>)]>;
-
-/// What a registrant says of itself.
+/// What a registrant says of itself. Tens of thousands are held: what the instances of a service usually have in common is
+/// in allocations of its own, which [`Registration::share`] makes one of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     /// Its name.
@@ -118,17 +120,17 @@ pub struct Registration {
     /// Whether it speaks TLS.
     pub tls: bool,
     /// Its own version; empty when not given.
-    pub version: String,
+    pub version: Arc<str>,
     /// Where it runs; empty when not given.
-    pub zone: String,
+    pub zone: Arc<str>,
     /// Its share of the calls, relative to others: 1 to [`Registration::WEIGHT_MAX`].
     pub weight: u32,
     /// What it wants clients to know.
     pub metadata: Metadata,
     /// The services that it calls.
-    pub required_services: BTreeSet<ServiceName>,
+    pub required_services: Arc<BTreeSet<ServiceName>>,
     /// How it is to be probed.
-    pub health_check: HealthCheck,
+    pub health_check: Arc<HealthCheck>,
 }
 
 impl Registration {
@@ -145,6 +147,21 @@ impl Registration {
     pub const METADATA_SIZE_BYTES_MAX: usize = 1024 * 1024;
     /// More than an instance can sensibly wait for.
     pub const REQUIRED_SERVICES_MAX: usize = 64;
+
+    /// Holds what it has in common with another registration, usually of the same service, together with that one.
+    pub fn share(&mut self, other: &Self) {
+        share(&mut self.key.service, &other.key.service);
+        share(&mut self.version, &other.version);
+        share(&mut self.zone, &other.zone);
+        share(&mut self.required_services, &other.required_services);
+        share(&mut self.health_check, &other.health_check);
+    }
+}
+
+fn share<T: Clone + PartialEq>(own: &mut T, other: &T) {
+    if own == other {
+        other.clone_into(own);
+    }
 }
 
 /// One running process of a service, as the catalog holds it.
@@ -181,64 +198,6 @@ impl Instance {
         let key = self.key();
         let parts = [key.service.as_str(), "\0", key.id.as_str(), "\0", &revision];
         fnv1a(parts.iter().flat_map(|part| part.bytes()))
-    }
-}
-
-/// What makes a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// A new instance was registered.
-    Registered,
-    /// A registration replaced an older one of the same id.
-    Replaced,
-    /// A probe was refused, silent, or answered that the instance is not serving.
-    ProbeFailed,
-    /// A probe succeeded, for the first time or again.
-    Recovered,
-    /// A drain hid the instance.
-    Drained,
-    /// The instance was deregistered.
-    Deregistered,
-    /// The registry removed the instance after it had been unreachable for too long.
-    Evicted,
-    /// The lease of the instance was not renewed in time.
-    LeaseExpired,
-    /// The instance has been silent for all its attempts, and the brake keeps it as it was.
-    Braked,
-    /// The registry was started again: the instance stands as it was last seen.
-    Restored,
-}
-
-/// One change of the catalog.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The revision that it made.
-    pub revision: Revision,
-    /// When it was made.
-    pub time: SystemTime,
-    /// What made it.
-    pub cause: Cause,
-    /// The cause in words.
-    pub detail: String,
-    /// Who made it: the address of the caller, or `registry`.
-    pub actor: Arc<str>,
-    /// The instance before it; `None` when it is new.
-    pub before: Option<Arc<Instance>>,
-    /// The instance after it; `None` when it was removed.
-    pub after: Option<Arc<Instance>>,
-}
-
-impl Change {
-    /// The instance that changed.
-    ///
-    /// # Panics
-    /// When there is one neither before nor after, which no change is made with.
-    pub fn key(&self) -> &InstanceKey {
-        self.after
-            .as_ref()
-            .or(self.before.as_ref())
-            .expect("a change has an instance before or after it")
-            .key()
     }
 }
 

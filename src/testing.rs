@@ -255,7 +255,7 @@ impl<Q, A> Method<Q, A> {
             request,
             metadata,
             context: Context::current(),
-            peer: extensions.get::<Peer>().map(|Peer(address)| *address),
+            peer: extensions.get::<Peer>().map(|peer| peer.address),
             answer,
         };
         let over = |_| Status::cancelled("the test does not answer");

@@ -99,7 +99,7 @@ fn observe_a_change_of_health(bencher: Bencher<'_, '_>, instances: usize) {
                 state,
                 reason,
                 since: SystemTime::UNIX_EPOCH + Duration::from_secs(round as u64),
-                detail: String::new(),
+                detail: "".into(),
                 suspect: false,
                 verified: true,
             },

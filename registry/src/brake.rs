@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use homeroom::model::{InstanceKey, ServiceName};
+use homeroom::model::{InstanceId, InstanceKey, ServiceName};
 use tokio::time::Instant;
 
 use crate::config::BrakeSettings;
@@ -22,18 +22,24 @@ use crate::config::BrakeSettings;
 #[derive(Debug)]
 pub struct Brake {
     settings: BrakeSettings,
-    /// Those that have been seen alive, until they are known to be gone.
-    members: HashMap<InstanceKey, Option<Silence>>,
     /// The silences that began within the window, oldest first; some of them are over.
     begun: VecDeque<(Instant, InstanceKey)>,
     all: Scope,
-    services: BTreeMap<ServiceName, Scope>,
+    services: BTreeMap<ServiceName, Service>,
     pace: Pace,
     news: Vec<News>,
 }
 
+#[derive(Debug, Default)]
+struct Service {
+    scope: Scope,
+    /// Those that have been seen alive, until they are known to be gone. Few of them are silent, so that only those take
+    /// the room that it takes to know since when.
+    members: HashMap<InstanceId, Option<Box<Silence>>>,
+}
+
 /// Of one instance.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Silence {
     began: Instant,
     /// Whether it began within the window.
@@ -133,7 +139,6 @@ impl Brake {
         Self {
             pace: Pace::new(settings.eviction_rate, now),
             settings,
-            members: HashMap::new(),
             begun: VecDeque::new(),
             all: Scope::default(),
             services: BTreeMap::new(),
@@ -144,7 +149,7 @@ impl Brake {
     /// Notes that an instance is alive.
     pub fn alive(&mut self, key: &InstanceKey, now: Instant) {
         self.advance(now);
-        if !matches!(self.members.get(key), Some(None)) {
+        if self.member(key) != Some(None) {
             self.set(key, Some(None));
             self.judge(&key.service, now);
         }
@@ -152,7 +157,7 @@ impl Brake {
 
     /// Notes that an instance is there, as one that was read from disk; what is known of it already stands.
     pub fn meet(&mut self, key: &InstanceKey, now: Instant) {
-        if !self.members.contains_key(key) {
+        if self.member(key).is_none() {
             self.alive(key, now);
         }
     }
@@ -160,7 +165,7 @@ impl Brake {
     /// Notes that an instance is gone, or has refused: it is none of the brake's business any more.
     pub fn forget(&mut self, key: &InstanceKey, now: Instant) {
         self.advance(now);
-        if self.members.contains_key(key) {
+        if self.member(key).is_some() {
             self.set(key, None);
             self.judge(&key.service, now);
         }
@@ -170,7 +175,7 @@ impl Brake {
     /// it is serving as far as anybody knows.
     pub fn silent(&mut self, key: &InstanceKey, used_up: bool, listed: bool, now: Instant) -> Verdict {
         self.advance(now);
-        let Some(member) = self.members.get(key).copied() else {
+        let Some(member) = self.member(key) else {
             // Never seen alive, or hidden long since: there is nothing to keep.
             return Verdict::Hide;
         };
@@ -208,7 +213,8 @@ impl Brake {
 
     /// How things stand.
     pub fn status(&self, now: Instant) -> BrakeStatus {
-        let engaged = self.services.iter().filter(|(_, scope)| scope.engaged.is_some());
+        let scopes = self.services.iter().map(|(name, service)| (name, &service.scope));
+        let engaged = scopes.filter(|(_, scope)| scope.engaged.is_some());
         let services: Vec<_> = engaged.clone().map(|(service, _)| service.clone()).collect();
         let since = engaged
             .filter_map(|(_, scope)| scope.engaged)
@@ -228,7 +234,9 @@ impl Brake {
 
     fn detail(&self, services: &[ServiceName]) -> String {
         let all = self.all.engaged.map(|_| (None, self.all.counts));
-        let services = services.iter().map(|name| (Some(name), self.services[name].counts));
+        let services = services
+            .iter()
+            .map(|name| (Some(name), self.services[name].scope.counts));
         let parts = all.into_iter().chain(services);
         let parts: Vec<_> = parts
             .map(|(service, counts)| Numbers { service, counts }.to_string())
@@ -238,7 +246,8 @@ impl Brake {
 
     /// Why an instance is kept, in words with numbers.
     pub fn why(&self, key: &InstanceKey) -> String {
-        let service = self.services.get(&key.service).filter(|scope| scope.engaged.is_some());
+        let service = self.services.get(&key.service).map(|service| &service.scope);
+        let service = service.filter(|scope| scope.engaged.is_some());
         let numbers = match service {
             _ if self.all.engaged.is_some() => Numbers {
                 service: None,
@@ -254,8 +263,8 @@ impl Brake {
     }
 
     fn is_engaged(&self, service: &ServiceName) -> bool {
-        let scope = self.services.get(service);
-        self.all.engaged.is_some() || scope.is_some_and(|scope| scope.engaged.is_some())
+        let service = self.services.get(service);
+        self.all.engaged.is_some() || service.is_some_and(|service| service.scope.engaged.is_some())
     }
 
     /// Lets the silences leave the window that have become old.
@@ -264,7 +273,7 @@ impl Brake {
             && now.saturating_duration_since(*began) >= self.settings.window
             && let Some((began, key)) = self.begun.pop_front()
         {
-            let Some(Some(silence)) = self.members.get(&key).copied() else {
+            let Some(Some(silence)) = self.member(&key) else {
                 continue;
             };
             if silence.began == began && silence.recent {
@@ -279,16 +288,22 @@ impl Brake {
         }
     }
 
+    /// What is known of an instance.
+    fn member(&self, key: &InstanceKey) -> Option<Option<Silence>> {
+        let member = self.services.get(&key.service)?.members.get(&key.id)?;
+        Some(member.as_deref().copied())
+    }
+
     /// Sets what is known of an instance, and keeps the counts.
     fn set(&mut self, key: &InstanceKey, member: Option<Option<Silence>>) {
-        let before = match member {
-            Some(member) => self.members.insert(key.clone(), member),
-            None => self.members.remove(key),
-        };
         let service = self.services.entry(key.service.clone()).or_default();
-        for scope in [&mut self.all, service] {
+        let before = match member {
+            Some(member) => service.members.insert(key.id.clone(), member.map(Box::new)),
+            None => service.members.remove(&key.id),
+        };
+        for scope in [&mut self.all, &mut service.scope] {
             if let Some(before) = &before {
-                scope.counts.subtract(before.as_ref());
+                scope.counts.subtract(before.as_deref());
             }
             if let Some(member) = &member {
                 scope.counts.add(member.as_ref());
@@ -300,7 +315,7 @@ impl Brake {
     fn judge(&mut self, service: &ServiceName, now: Instant) {
         self.judge_scope(None, now);
         self.judge_scope(Some(service), now);
-        let idle = |scope: &Scope| scope.counts.instances == 0 && scope.engaged.is_none();
+        let idle = |service: &Service| service.members.is_empty() && service.scope.engaged.is_none();
         if self.services.get(service).is_some_and(idle) {
             self.services.remove(service);
         }
@@ -309,7 +324,7 @@ impl Brake {
     fn judge_scope(&mut self, service: Option<&ServiceName>, now: Instant) {
         let scope = match service {
             None => &mut self.all,
-            Some(service) => self.services.entry(service.clone()).or_default(),
+            Some(service) => &mut self.services.entry(service.clone()).or_default().scope,
         };
         let counts = scope.counts;
         let engaged = match (scope.engaged, service.is_some()) {
@@ -339,7 +354,7 @@ impl Brake {
             .cloned()
             .collect();
         for key in recent {
-            let Some(Some(silence)) = self.members.get(&key).copied() else {
+            let Some(Some(silence)) = self.member(&key) else {
                 continue;
             };
             let Stage::Hidden { listed } = silence.stage else {

@@ -27,6 +27,8 @@ pub struct Catalog {
     requirements: Requirements,
     instances: usize,
     instances_max: usize,
+    /// The actor of what the registry does by itself.
+    registry: Arc<str>,
 }
 
 impl Catalog {
@@ -40,6 +42,7 @@ impl Catalog {
             requirements: Requirements::default(),
             instances: 0,
             instances_max: Limits::default().instances,
+            registry: REGISTRY.into(),
         }
     }
 
@@ -162,7 +165,7 @@ impl Catalog {
             }
             Command::Observe { registration, health } => Ok(self.observe(&registration, health, now)),
             Command::Evict { registration } => Ok(match self.holder(&registration) {
-                Some(instance) => self.remove(instance, Cause::Evicted, REGISTRY.into(), now),
+                Some(instance) => self.remove(instance, Cause::Evicted, self.registry.clone(), now),
                 None => Applied::default(),
             }),
             Command::Restore { registration } => Ok(self.restore(&registration, now)),
@@ -190,12 +193,18 @@ impl Catalog {
 
     fn register(
         &self,
-        registration: Arc<Registration>,
+        mut registration: Arc<Registration>,
         renews: Option<Incarnation>,
         (actor, registrant): (Arc<str>, Option<IpAddr>),
         now: SystemTime,
     ) -> Result<Applied, Error> {
-        let Some(holder) = self.get(&registration.key).cloned() else {
+        let key = &registration.key;
+        let holder = self.get(key).cloned();
+        let alike = holder.as_ref().or_else(|| self.instances_of(&key.service).next());
+        if let (Some(alike), Some(registration)) = (alike, Arc::get_mut(&mut registration)) {
+            registration.share(&alike.registration);
+        }
+        let Some(holder) = holder else {
             return self.add(registration, (actor, registrant), now);
         };
         if let Some(incarnation) = renews
@@ -234,8 +243,7 @@ impl Catalog {
             registrant,
             ..(*holder).clone()
         };
-        let detail = format!("registered at {}", instance.registration.address);
-        Ok(self.put(Some(holder), instance, Cause::Replaced, detail, actor, now))
+        Ok(self.put(Some(holder), instance, Cause::Replaced, actor, now))
     }
 
     fn add(
@@ -249,7 +257,6 @@ impl Catalog {
                 limit: self.instances_max,
             });
         }
-        let detail = format!("registered at {}", registration.address);
         let instance = Instance {
             incarnation: self.next_incarnation(now),
             revision: Revision::default(),
@@ -257,7 +264,7 @@ impl Catalog {
             registration,
             registrant,
         };
-        Ok(self.put(None, instance, Cause::Registered, detail, actor, now))
+        Ok(self.put(None, instance, Cause::Registered, actor, now))
     }
 
     /// The same content again: no change. A registration that renews nothing may come from another process, which must
@@ -309,20 +316,19 @@ impl Catalog {
                 ..Applied::default()
             });
         }
-        let detail = "drained before it leaves";
         let instance = Instance {
             health: Health {
                 state: HealthState::Draining,
                 since: now,
                 reason: HealthReason::Draining,
-                detail: detail.to_owned(),
+                detail: "drained before it leaves".into(),
                 suspect: false,
                 verified: holder.health.verified,
             },
             ..(*holder).clone()
         };
         let actor = departure.actor.clone();
-        Ok(self.put(Some(holder), instance, Cause::Drained, detail.to_owned(), actor, now))
+        Ok(self.put(Some(holder), instance, Cause::Drained, actor, now))
     }
 
     fn observe(&self, registration: &Arc<Registration>, health: Health, now: SystemTime) -> Applied {
@@ -333,12 +339,11 @@ impl Catalog {
             return Applied::default();
         }
         let cause = cause_of(&health);
-        let detail = health.detail.clone();
         let instance = Instance {
             health,
             ..(*holder).clone()
         };
-        self.put(Some(holder), instance, cause, detail, REGISTRY.into(), now)
+        self.put(Some(holder), instance, cause, self.registry.clone(), now)
     }
 
     /// Nothing is known of a restored instance but what was known before; a drain that was under way is forgotten.
@@ -359,12 +364,11 @@ impl Catalog {
         if health == holder.health {
             return Applied::default();
         }
-        let detail = "restored as it was last seen, and not verified yet".to_owned();
         let instance = Instance {
             health,
             ..(*holder).clone()
         };
-        self.put(Some(holder), instance, Cause::Restored, detail, REGISTRY.into(), now)
+        self.put(Some(holder), instance, Cause::Restored, self.registry.clone(), now)
     }
 
     /// The instance that stands by exactly this registration.
@@ -378,7 +382,6 @@ impl Catalog {
         before: Option<Arc<Instance>>,
         instance: Instance,
         cause: Cause,
-        detail: String,
         actor: Arc<str>,
         now: SystemTime,
     ) -> Applied {
@@ -388,13 +391,12 @@ impl Catalog {
             revision,
             time: now,
             cause,
-            detail,
             actor,
             before,
             after: Some(after.clone()),
         };
         Applied {
-            changes: vec![change],
+            changes: vec![Arc::new(change)],
             instance: Some(after),
             reaffirmed: false,
         }
@@ -428,19 +430,12 @@ impl Catalog {
             revision: self.revision.next(),
             time: now,
             cause,
-            detail: match cause {
-                Cause::Evicted => format!(
-                    "unreachable for {:?}",
-                    instance.registration.health_check.deregister_after
-                ),
-                _ => "deregistered".to_owned(),
-            },
             actor,
             before: Some(instance.clone()),
             after: None,
         };
         Applied {
-            changes: vec![change],
+            changes: vec![Arc::new(change)],
             instance: Some(instance),
             reaffirmed: false,
         }

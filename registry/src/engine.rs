@@ -1,8 +1,10 @@
 //! The registry as a whole: what takes a catalog, its watchers and its probes together.
 
+mod telling;
+
 use std::{
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -10,7 +12,9 @@ use homeroom::{
     model::{Change, HealthCheckMode, HealthState, Incarnation, Instance, InstanceKey, Registration, Revision},
     telemetry::context::inherit,
 };
+use tokio::time::Instant;
 
+use self::telling::{Pace, Turn};
 use crate::{
     catalog::{Applied, Command, Departure},
     config::{Limits, Settings},
@@ -33,6 +37,8 @@ pub struct Engine {
     pub limits: Arc<Limits>,
     /// When it was started.
     pub start_time: SystemTime,
+    /// Locked for one look at a time.
+    telling: Arc<Mutex<Pace>>,
 }
 
 impl Engine {
@@ -45,6 +51,7 @@ impl Engine {
             limits: Arc::new(settings.limits.clone()),
             start_time,
             store,
+            telling: Arc::default(),
         }
     }
 
@@ -72,7 +79,7 @@ impl Engine {
             registrant,
         };
         let applied = self.store.commit(command).await?;
-        log(&applied);
+        self.log(&applied);
         let renewed = renews.is_some() && applied.changes.is_empty();
         let instance = applied.instance.expect("what is registered stands");
         let leased = instance.registration.health_check.mode == HealthCheckMode::Lease;
@@ -133,12 +140,13 @@ impl Engine {
         };
         if let Some(patience) = drain {
             let applied = self.store.commit(Command::Drain(departure.clone())).await?;
-            log(&applied);
+            self.log(&applied);
             let instance = applied.instance.expect("what is drained stands");
             // Whoever registers in the meantime is not to be removed.
             departure.incarnation = Some(instance.incarnation);
             // Watchers that were not shown the instance are told nothing that they could acknowledge.
-            let hidden_before = |change: &Change| change.before.as_ref().is_some_and(|before| !before.is_serving());
+            let hidden_before =
+                |change: &Arc<Change>| change.before.as_ref().is_some_and(|before| !before.is_serving());
             if !applied.changes.iter().any(hidden_before) {
                 let service = &departure.key.service;
                 let position = (instance.revision, self.store.read(|state| state.catalog.epoch()));
@@ -148,7 +156,7 @@ impl Engine {
         let removed = self.store.commit(Command::Deregister(departure.clone())).await;
         match removed {
             Ok(applied) => {
-                log(&applied);
+                self.log(&applied);
                 let revision = applied.changes.first().map(|change| change.revision);
                 Ok((revision.unwrap_or_default(), drained))
             }
@@ -165,18 +173,33 @@ impl Engine {
             }
         }
     }
+
+    /// Logs what was asked for and done, as long as that is not too much. The history has all of it.
+    fn log(&self, applied: &Applied) {
+        for change in &applied.changes {
+            let mut telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = telling.next(Instant::now());
+            drop(telling);
+            match turn {
+                Turn::Tell => tell(change),
+                Turn::TellOfMore => tracing::info!(
+                    revision = change.revision.0,
+                    "the catalog changes faster than is logged: the history has the next changes"
+                ),
+                Turn::Pass => {}
+            }
+        }
+    }
 }
 
-fn log(applied: &Applied) {
-    for change in &applied.changes {
-        let key = change.key();
-        tracing::info!(
-            service.name = %key.service,
-            instance.id = %key.id,
-            revision = change.revision.0,
-            cause = ?change.cause,
-            actor = %change.actor,
-            "the catalog changed"
-        );
-    }
+fn tell(change: &Change) {
+    let key = change.key();
+    tracing::info!(
+        service.name = %key.service,
+        instance.id = %key.id,
+        revision = change.revision.0,
+        cause = ?change.cause,
+        actor = %change.actor,
+        "the catalog changed"
+    );
 }

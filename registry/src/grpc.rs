@@ -79,14 +79,14 @@ pub struct Api {
 
 /// The host that makes a call.
 fn registrant<T>(request: &Request<T>) -> Option<IpAddr> {
-    let Peer(address) = request.extensions().get::<Peer>()?;
-    Some(address.ip().to_canonical())
+    let peer = request.extensions().get::<Peer>()?;
+    Some(peer.address.ip().to_canonical())
 }
 
 /// Who makes a call.
 fn actor<T>(request: &Request<T>) -> Arc<str> {
     match request.extensions().get::<Peer>() {
-        Some(Peer(address)) => address.to_string().into(),
+        Some(peer) => peer.name.clone(),
         None => "unknown".into(),
     }
 }
@@ -143,10 +143,11 @@ impl Registry for Api {
             .engine
             .register(registration, renews, actor, registrant, verify)
             .await?;
+        let message = Some((&*instance).into());
         Ok(Response::new(self.engine.store.read(|state| {
             let cyclic = state.catalog.cyclic_services(&instance.registration);
             RegisterResponse {
-                instance: Some((&*instance).into()),
+                instance: message,
                 required_instances: if renewed {
                     Vec::new()
                 } else {

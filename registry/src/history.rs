@@ -128,9 +128,7 @@ fn size_bytes(change: &Change) -> usize {
     let before = change.before.as_ref().map(|instance| &instance.registration);
     let after = change.after.as_ref().map(|instance| &instance.registration);
     let new = after.filter(|after| before.is_none_or(|before| !Arc::ptr_eq(before, after)));
-    let pairs = new.into_iter().flat_map(|registration| &registration.metadata);
-    let metadata: usize = pairs.map(|(key, value)| key.len() + value.len()).sum();
-    CHANGE_BYTES + change.detail.len() + metadata
+    CHANGE_BYTES + new.map_or(0, |registration| registration.metadata.size_bytes())
 }
 
 #[cfg(test)]
@@ -146,7 +144,6 @@ mod tests {
                 revision: Revision(revision),
                 time: SystemTime::UNIX_EPOCH + Duration::from_secs(revision),
                 cause: Cause::Registered,
-                detail: String::new(),
                 actor: "test".into(),
                 before: None,
                 after: None,

@@ -166,7 +166,9 @@ impl Journal {
         }
         let (waiter, synced) = oneshot::channel();
         writing.waiters.push(waiter);
-        self.committing.notify_one();
+        if writing.committer_waits {
+            self.committing.notify_one();
+        }
         Ok(Some(synced))
     }
 
@@ -215,7 +217,9 @@ impl Journal {
 /// The records of what a command does.
 fn payloads(applied: &Applied) -> Vec<Vec<u8>> {
     let changes = applied.changes.iter();
-    let mut payloads: Vec<_> = changes.map(|change| Kind::Change(change.into()).payload()).collect();
+    let mut payloads: Vec<_> = changes
+        .map(|change| Kind::Change((&**change).into()).payload())
+        .collect();
     if let (true, Some(instance)) = (applied.reaffirmed, &applied.instance) {
         payloads.push(Kind::Reaffirmed(Reaffirmed::new(instance.key(), instance.incarnation)).payload());
     }

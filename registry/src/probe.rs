@@ -152,7 +152,7 @@ impl Prober {
             store,
             ground: Arc::new(ground),
             probes: Mutex::default(),
-            leases: Mutex::default(),
+            leases: Mutex::new(Leases::new(Instant::now())),
             leases_changed: Notify::new(),
             followed: watch::Sender::new(Revision::default()),
         }

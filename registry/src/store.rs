@@ -218,14 +218,17 @@ impl Shared {
         }
         let now = SystemTime::now();
         let applied = state.catalog.decide(command, now)?;
+        // As most findings: nobody waits, and there is nothing to keep or to tell.
+        if applied.is_empty() && !durable {
+            return Ok((applied, None));
+        }
         let synced = self.keep(&mut state, &applied, durable)?;
         state.catalog.commit(&applied);
-        let changes: Vec<_> = applied.changes.iter().cloned().map(Arc::new).collect();
-        for change in &changes {
+        for change in &applied.changes {
             state.history.push(change.clone());
         }
         state.history.expire(now);
-        let woken = self.publish(&state, &changes);
+        let woken = self.publish(&state, &applied.changes);
         drop(state);
         woken.wake();
         Ok((applied, synced))

@@ -109,7 +109,7 @@ impl Targets {
                     weight: registration.weight,
                     revision: instance.revision,
                 };
-                (zone.is_empty() || registration.zone == zone, target)
+                (zone.is_empty() || *registration.zone == *zone, target)
             })
             .partition(|(near, _)| *near);
         let group = |targets: Vec<(bool, Target)>| targets.into_iter().map(|(_, target)| target).collect();

@@ -1,6 +1,11 @@
 //! Between the generated messages and the model: the only place that knows both.
 
-use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration, time::SystemTime};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     Address, Cause, Change, Health, HealthCheck, HealthCheckMode, HealthReason, HealthState, Incarnation, Instance,
@@ -41,23 +46,22 @@ impl TryFrom<proto::Instance> for Registration {
             metadata: metadata(message.metadata)?,
             required_services: required
                 .map(|(n, name)| ServiceName::parse(&format!("required_services[{n}]"), name))
-                .collect::<Result<_, _>>()?,
-            health_check: message
-                .health_check
-                .unwrap_or_default()
-                .try_into()
-                .map_err(|error: InvalidField| error.within("health_check"))?,
+                .collect::<Result<BTreeSet<_>, _>>()?
+                .into(),
+            health_check: HealthCheck::try_from(message.health_check.unwrap_or_default())
+                .map_err(|error| error.within("health_check"))?
+                .into(),
         })
     }
 }
 
-fn label(field: &str, text: String) -> Result<String, InvalidField> {
+fn label(field: &str, text: String) -> Result<Arc<str>, InvalidField> {
     let max = Registration::LABEL_CHARS_MAX;
     if text.chars().count() > max || text.chars().any(char::is_control) {
         let allowed = format!("must be at most {max} characters, none of them a control character");
         return Err(InvalidField::new(field, allowed));
     }
-    Ok(text)
+    Ok(text.into())
 }
 
 fn metadata(pairs: HashMap<String, String>) -> Result<Metadata, InvalidField> {
@@ -81,19 +85,7 @@ fn metadata(pairs: HashMap<String, String>) -> Result<Metadata, InvalidField> {
             Registration::METADATA_SIZE_BYTES_MAX
         ));
     }
-    Ok(sorted(pairs))
-}
-
-fn sorted(pairs: HashMap<String, String>) -> Metadata {
-    let pairs = pairs.into_iter().map(|(key, value)| (key.into(), value.into()));
-    let mut pairs: Metadata = pairs.collect();
-    pairs.sort_unstable();
-    pairs
-}
-
-fn pairs(metadata: &[(Box<str>, Box<str>)]) -> HashMap<String, String> {
-    let pairs = metadata.iter();
-    pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    Ok(pairs.into())
 }
 
 impl TryFrom<proto::HealthCheck> for HealthCheck {
@@ -189,10 +181,10 @@ impl From<&Registration> for proto::Instance {
             id: registration.key.id.to_string(),
             address: registration.address.to_string(),
             tls: registration.tls,
-            version: registration.version.clone(),
-            zone: registration.zone.clone(),
+            version: registration.version.to_string(),
+            zone: registration.zone.to_string(),
             weight: Some(registration.weight),
-            metadata: pairs(&registration.metadata),
+            metadata: (&registration.metadata).into(),
             required_services: registration.required_services.iter().map(ToString::to_string).collect(),
             health_check: Some(proto::HealthCheck {
                 service: check.service.clone(),
@@ -233,15 +225,16 @@ impl TryFrom<proto::Instance> for Instance {
             key: InstanceKey::parse(&message.service, &message.id)?,
             address: Address::parse("address", &message.address)?,
             tls: message.tls,
-            version: message.version,
-            zone: message.zone,
+            version: message.version.into(),
+            zone: message.zone.into(),
             weight: message.weight.unwrap_or(Registration::WEIGHT_DEFAULT).max(1),
-            metadata: sorted(message.metadata),
-            required_services: required.filter_map(|name| name.parse().ok()).collect(),
+            metadata: message.metadata.into(),
+            required_services: Arc::new(required.filter_map(|name| name.parse().ok()).collect()),
             health_check: message
                 .health_check
-                .and_then(|check| check.try_into().ok())
-                .unwrap_or_default(),
+                .and_then(|check| HealthCheck::try_from(check).ok())
+                .unwrap_or_default()
+                .into(),
         };
         Ok(Self {
             registration: Arc::new(registration),
@@ -259,7 +252,7 @@ impl From<&Health> for proto::Health {
             state: proto::HealthState::from(health.state).into(),
             since: Some(health.since.into()),
             reason: proto::HealthReason::from(health.reason).into(),
-            detail: health.detail.clone(),
+            detail: health.detail.to_string(),
             suspect: health.suspect,
             verified: health.verified,
         }
@@ -276,7 +269,7 @@ impl From<proto::Health> for Health {
                 .and_then(|time| SystemTime::try_from(time).ok())
                 .unwrap_or(SystemTime::UNIX_EPOCH),
             reason: message.reason().into(),
-            detail: message.detail,
+            detail: message.detail.into(),
             suspect: message.suspect,
             verified: message.verified,
         }
@@ -292,7 +285,7 @@ impl From<&Change> for proto::Change {
             service: key.service.to_string(),
             id: key.id.to_string(),
             cause: proto::ChangeCause::from(change.cause).into(),
-            detail: change.detail.clone(),
+            detail: change.detail().into_owned(),
             actor: change.actor.to_string(),
             instance: change.after.as_deref().map(Into::into),
         }

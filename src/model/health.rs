@@ -1,6 +1,7 @@
 //! How the registry learns of an instance's health, and what it knows of it.
 
 use std::{
+    borrow::Cow,
     ops::RangeInclusive,
     time::{Duration, SystemTime},
 };
@@ -71,8 +72,8 @@ pub struct Health {
     pub since: SystemTime,
     /// Why it is in this state.
     pub reason: HealthReason,
-    /// The reason in words.
-    pub detail: String,
+    /// The reason in words, most often the same for many instances.
+    pub detail: Cow<'static, str>,
     /// Whether the last probe was silent though the state still stands.
     pub suspect: bool,
     /// Whether a probe or a renewal has confirmed the state since the registry started.
@@ -86,7 +87,7 @@ impl Health {
             state: HealthState::Unknown,
             since: now,
             reason: HealthReason::NotProbed,
-            detail: "no probe has ended yet".to_owned(),
+            detail: "no probe has ended yet".into(),
             suspect: false,
             verified: false,
         }

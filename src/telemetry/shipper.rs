@@ -201,8 +201,9 @@ impl Shipper {
     }
 
     async fn print_waiting(&mut self) {
-        let waiting = self.backlog.print().into_iter().flatten();
-        print(waiting.filter(|entry| is_for_log(entry))).await;
+        for waiting in self.backlog.print() {
+            print(waiting.iter().filter(|entry| is_for_log(entry))).await;
+        }
         while !self.backlog.has_room()
             && let Some(oldest) = self.backlog.pop()
         {

@@ -56,7 +56,7 @@ pub struct Departure {
 #[derive(Debug, Clone, Default)]
 pub struct Applied {
     /// The changes, in order; none when everything was so already.
-    pub changes: Vec<Change>,
+    pub changes: Vec<Arc<Change>>,
     /// The instance as it stands now, or stood last.
     pub instance: Option<Arc<Instance>>,
     /// Whether the instance has a new incarnation without a change: its content was registered again.

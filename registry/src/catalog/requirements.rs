@@ -14,7 +14,7 @@ pub(super) struct Requirements {
 impl Requirements {
     /// Takes in what an instance requires.
     pub(super) fn add(&mut self, registration: &Registration) {
-        for required in &registration.required_services {
+        for required in registration.required_services.iter() {
             let counts = self.counts.entry(registration.key.service.clone()).or_default();
             *counts.entry(required.clone()).or_default() += 1;
         }
@@ -25,7 +25,7 @@ impl Requirements {
         let Some(counts) = self.counts.get_mut(&registration.key.service) else {
             return;
         };
-        for required in &registration.required_services {
+        for required in registration.required_services.iter() {
             if let Some(count) = counts.get_mut(required) {
                 *count -= 1;
             }

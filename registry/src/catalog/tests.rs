@@ -148,10 +148,10 @@ fn other_content_at_the_same_address_keeps_the_health() {
     let replaced = stands(&register(&mut catalog, heavier, None).expect("accepted"));
     assert!(replaced.is_serving());
     let mut other_probe = registration("a", 1);
-    other_probe.health_check = HealthCheck {
+    other_probe.health_check = Arc::new(HealthCheck {
         attempts: 9,
         ..HealthCheck::default()
-    };
+    });
     let replaced = stands(&register(&mut catalog, other_probe, None).expect("accepted"));
     assert_eq!(replaced.health.state, HealthState::Unknown, "it is probed otherwise");
 }
@@ -328,4 +328,71 @@ fn a_drain_that_was_under_way_is_forgotten_by_a_restart() {
     };
     let restored = stands(&catalog.apply(restore, at(3)).expect("never refused"));
     assert_eq!(restored.health, Health::not_probed(at(3)));
+}
+
+#[test]
+fn what_the_instances_of_a_service_have_in_common_is_held_once() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let in_zone = |id: &str, zone: &str| Registration {
+        zone: zone.into(),
+        ..registration(id, 1)
+    };
+    let mut add = |registration| stands(&register(&mut catalog, registration, None).expect("accepted"));
+    let (a, b, other) = (
+        add(in_zone("a", "z1")),
+        add(in_zone("b", "z1")),
+        add(in_zone("c", "z2")),
+    );
+    let zone = |instance: &Instance| instance.registration.zone.clone();
+    assert!(Arc::ptr_eq(&zone(&a), &zone(&b)));
+    assert_eq!(&*zone(&other), "z2");
+    let checks = [&a, &b, &other].map(|instance| &instance.registration.health_check);
+    assert!(checks.iter().all(|check| Arc::ptr_eq(check, checks[0])));
+}
+
+#[test]
+fn every_change_says_in_words_what_made_it() {
+    let mut catalog = Catalog::new(Epoch(1));
+    let first = register(&mut catalog, registration("a", 1), None).expect("accepted");
+    let mut words = vec![first.changes[0].detail().into_owned()];
+    let registration = stands(&first).registration.clone();
+    let departure = || Departure {
+        key: registration.key.clone(),
+        incarnation: None,
+        actor: "peer".into(),
+    };
+    let silent = Health {
+        detail: "nothing answered".into(),
+        ..Health::not_probed(at(1))
+    };
+    for command in [
+        Command::Observe {
+            registration: registration.clone(),
+            health: silent,
+        },
+        Command::Drain(departure()),
+        Command::Restore {
+            registration: registration.clone(),
+        },
+        Command::Evict {
+            registration: registration.clone(),
+        },
+    ] {
+        let applied = catalog.apply(command, at(2)).expect("never refused");
+        words.push(applied.changes[0].detail().into_owned());
+    }
+    register(&mut catalog, (*registration).clone(), None).expect("accepted");
+    let left = catalog.apply(Command::Deregister(departure()), at(3));
+    words.push(left.expect("it was there").changes[0].detail().into_owned());
+    assert_eq!(
+        words,
+        [
+            "registered at 127.0.0.1:1",
+            "nothing answered",
+            "drained before it leaves",
+            "restored as it was last seen, and not verified yet",
+            "unreachable for 86400s",
+            "deregistered",
+        ]
+    );
 }

@@ -53,8 +53,10 @@ impl Journal {
                 }
                 _ if writing.closing => return None,
                 _ => {
+                    writing.committer_waits = true;
                     let woken = self.committing.wait(writing);
                     writing = woken.unwrap_or_else(std::sync::PoisonError::into_inner);
+                    writing.committer_waits = false;
                 }
             }
         }

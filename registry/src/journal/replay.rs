@@ -68,7 +68,7 @@ impl Replay {
                 let known = self.before_head.get(instance.key());
                 let instance = match known {
                     Some(known) if **known == instance => known.clone(),
-                    known => Arc::new(shared(instance, known)),
+                    known => Arc::new(self.shared(instance, known)),
                 };
                 self.insert(instance);
             }
@@ -108,7 +108,7 @@ impl Replay {
         let before = self.instances.get(&key).cloned();
         let after = message.instance.clone().map(Instance::try_from).transpose();
         let after = after.map_err(|error| format!("an instance is not valid: {error}"))?;
-        let after = after.map(|instance| Arc::new(shared(instance, before.as_ref())));
+        let after = after.map(|instance| Arc::new(self.shared(instance, before.as_ref())));
         match &after {
             Some(after) if *after.key() == key => self.insert(after.clone()),
             Some(_) => return Err(format!("a change of `{key}` is about another instance")),
@@ -120,7 +120,6 @@ impl Replay {
             revision,
             time: time(message.time),
             cause: cause(message.cause())?,
-            detail: message.detail,
             actor: message.actor.into(),
             before,
             after,
@@ -145,6 +144,21 @@ impl Replay {
         self.instances.insert(instance.key().clone(), instance);
     }
 
+    /// The instance with the registration that another one has, when it is the same: a registration is known by its place
+    /// in memory, and held once. So is what it has in common with that of the instance before it.
+    fn shared(&self, mut instance: Instance, other: Option<&Arc<Instance>>) -> Instance {
+        if let Some(other) = other
+            && other.registration == instance.registration
+        {
+            instance.registration = other.registration.clone();
+        } else if let Some((_, alike)) = self.instances.range(..instance.key()).next_back()
+            && let Some(registration) = Arc::get_mut(&mut instance.registration)
+        {
+            registration.share(&alike.registration);
+        }
+        instance
+    }
+
     /// The catalog and its history, and who wrote them.
     pub(super) fn finish(self) -> (Catalog, History, LastWriter) {
         let revision = self.revision();
@@ -156,17 +170,6 @@ impl Replay {
         };
         (catalog, self.history, writer)
     }
-}
-
-/// The instance with the registration that another one has, when it is the same: a registration is known by its place in
-/// memory, and held once.
-fn shared(mut instance: Instance, other: Option<&Arc<Instance>>) -> Instance {
-    if let Some(other) = other
-        && other.registration == instance.registration
-    {
-        instance.registration = other.registration.clone();
-    }
-    instance
 }
 
 fn time(message: Option<prost_types::Timestamp>) -> SystemTime {

@@ -167,10 +167,7 @@ fn what_is_restored_is_what_was_kept_to_the_last_field() {
     let (journal, mut catalog, mut changes) = disk.open("boot", 1 << 20, history()).expect("it is sound");
     let mut keep = |applied: Applied| {
         journal.append(&applied, false).expect("it is written");
-        applied
-            .changes
-            .into_iter()
-            .for_each(|change| changes.push(Arc::new(change)));
+        applied.changes.into_iter().for_each(|change| changes.push(change));
         applied.instance.expect("it stands")
     };
     let first = keep(register(&mut catalog, "0"));
@@ -180,7 +177,7 @@ fn what_is_restored_is_what_was_kept_to_the_last_field() {
         state: HealthState::Unreachable,
         suspect: true,
         verified: true,
-        detail: "silent".to_owned(),
+        detail: "silent".into(),
         ..Health::not_probed(std::time::SystemTime::now())
     };
     let registration = first.registration.clone();

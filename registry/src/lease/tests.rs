@@ -29,7 +29,8 @@ fn seconds(seconds: u64) -> Duration {
 
 #[test]
 fn a_lease_is_due_once_when_its_time_is_up() {
-    let (mut leases, start, a) = (Leases::default(), Instant::now(), leased("a", 10));
+    let (start, a) = (Instant::now(), leased("a", 10));
+    let mut leases = Leases::new(start);
     leases.renew(&a, start);
     assert!(leases.pop_due(start + seconds(9)).is_none());
     assert!(Arc::ptr_eq(
@@ -41,7 +42,8 @@ fn a_lease_is_due_once_when_its_time_is_up() {
 
 #[test]
 fn a_renewal_gives_the_full_time_again_and_takes_no_room() {
-    let (mut leases, start, a) = (Leases::default(), Instant::now(), leased("a", 10));
+    let (start, a) = (Instant::now(), leased("a", 10));
+    let mut leases = Leases::new(start);
     for n in 0..1_000 {
         leases.renew(&a, start + Duration::from_millis(n));
     }
@@ -52,7 +54,8 @@ fn a_renewal_gives_the_full_time_again_and_takes_no_room() {
 
 #[test]
 fn a_shorter_lease_ends_sooner() {
-    let (mut leases, start) = (Leases::default(), Instant::now());
+    let start = Instant::now();
+    let mut leases = Leases::new(start);
     leases.renew(&leased("a", 100), start);
     leases.renew(&leased("a", 1), start);
     assert!(leases.pop_due(start + seconds(1)).is_some());
@@ -64,7 +67,8 @@ fn a_shorter_lease_ends_sooner() {
 
 #[test]
 fn a_lease_that_is_known_is_not_prolonged_by_the_news_of_it() {
-    let (mut leases, start, a) = (Leases::default(), Instant::now(), leased("a", 10));
+    let (start, a) = (Instant::now(), leased("a", 10));
+    let mut leases = Leases::new(start);
     leases.track(&a, start);
     leases.track(&a, start + seconds(5));
     assert!(leases.pop_due(start + seconds(10)).is_some());
@@ -91,8 +95,8 @@ proptest! {
     #[test]
     fn leases_end_as_a_list_of_deadlines_says(steps in proptest::collection::vec(step(), 0..200)) {
         let all: Vec<_> = (0..6).map(|n| leased(&n.to_string(), 1 + n)).collect();
-        let (mut leases, mut naive) = (Leases::default(), BTreeMap::new());
         let mut now = Instant::now();
+        let (mut leases, mut naive) = (Leases::new(now), BTreeMap::new());
         for step in steps {
             match step {
                 Step::Renew(n) => {

@@ -1,6 +1,7 @@
 //! What a probe or a lease tells, and what that makes of an instance's health. Pure.
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     time::{Duration, SystemTime},
 };
@@ -98,7 +99,7 @@ impl Finding {
             state,
             since: if state == current.state { current.since } else { now },
             reason: self.verdict().1,
-            detail: format!("{}; {why}", self.detail(attempts, attempts)),
+            detail: format!("{}; {why}", self.detail(attempts, attempts)).into(),
             suspect: true,
             verified: current.verified,
         };
@@ -122,22 +123,23 @@ impl Finding {
         }
     }
 
-    fn detail(&self, silent: u32, attempts: u32) -> String {
+    fn detail(&self, silent: u32, attempts: u32) -> Cow<'static, str> {
         match self {
-            Self::Serving => "it answered SERVING".to_owned(),
-            Self::NotServing => "it answered NOT_SERVING".to_owned(),
-            Self::NoHealthService => "its server has no grpc.health.v1.Health".to_owned(),
-            Self::HealthNameUnknown(name) => format!("its health service does not know the name `{name}`"),
-            Self::Error(cause) => format!("its health service answered with an error: {cause}"),
-            Self::Refused(cause) => format!("its connection failed: {cause}"),
-            Self::NotHttp2(cause) => format!("what answers at its address does not speak HTTP/2: {cause}"),
-            Self::SpeaksTls(cause) => format!("it speaks TLS, the instance is registered without: {cause}"),
+            Self::Serving => "it answered SERVING".into(),
+            Self::NotServing => "it answered NOT_SERVING".into(),
+            Self::NoHealthService => "its server has no grpc.health.v1.Health".into(),
+            Self::HealthNameUnknown(name) => format!("its health service does not know the name `{name}`").into(),
+            Self::Error(cause) => format!("its health service answered with an error: {cause}").into(),
+            Self::Refused(cause) => format!("its connection failed: {cause}").into(),
+            Self::NotHttp2(cause) => format!("what answers at its address does not speak HTTP/2: {cause}").into(),
+            Self::SpeaksTls(cause) => format!("it speaks TLS, the instance is registered without: {cause}").into(),
             Self::NotAllowed(host) => format!(
                 "its address leads to {host}, which its registrant may not have probed: see --probe-allow of the registry"
-            ),
-            Self::LeaseHeld => "it holds a lease".to_owned(),
-            Self::LeaseExpired(ttl) => format!("its lease was not renewed in {ttl:?}"),
-            Self::Silent(cause) => format!("silent in {} of {attempts} attempts: {cause}", silent.min(attempts)),
+            )
+            .into(),
+            Self::LeaseHeld => "it holds a lease".into(),
+            Self::LeaseExpired(ttl) => format!("its lease was not renewed in {ttl:?}").into(),
+            Self::Silent(cause) => format!("silent in {} of {attempts} attempts: {cause}", silent.min(attempts)).into(),
         }
     }
 }

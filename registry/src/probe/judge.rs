@@ -73,7 +73,7 @@ impl Judge {
             }
         }
         match applied {
-            Some(change) => change.after,
+            Some(change) => change.after.clone(),
             None => Some(current),
         }
     }
@@ -118,24 +118,24 @@ impl Judge {
         let health = Health {
             state: HealthState::Serving,
             since: SystemTime::now(),
-            detail: format!("{}; {}", current.health.detail, brake.why(key)),
+            detail: format!("{}; {}", current.health.detail, brake.why(key)).into(),
             suspect: true,
             ..current.health.clone()
         };
         self.observe(&current.registration, health);
     }
 
-    fn observe(&self, registration: &Arc<Registration>, health: Health) -> Option<Change> {
+    fn observe(&self, registration: &Arc<Registration>, health: Health) -> Option<Arc<Change>> {
         self.apply(Command::Observe {
             registration: registration.clone(),
             health,
         })
     }
 
-    fn apply(&self, command: Command) -> Option<Change> {
+    fn apply(&self, command: Command) -> Option<Arc<Change>> {
         match self.store.apply(command) {
             Ok(applied) => {
-                applied.changes.iter().for_each(tell);
+                applied.changes.iter().for_each(|change| tell(change));
                 applied.changes.into_iter().next()
             }
             Err(error) => {
@@ -180,7 +180,7 @@ fn tell(change: &Change) {
         instance.id = %key.id,
         revision = change.revision.0,
         state,
-        reason = %change.detail,
+        reason = %change.detail(),
         "probe changed the catalog"
     );
 }

@@ -102,7 +102,7 @@ impl World {
         let mut app = registration("app", "1", "");
         let bits = (0..3u8).filter(|bit| services & (1 << bit) != 0);
         let services: Vec<_> = bits.map(|bit| format!("s{bit}")).collect();
-        app.required_services = named(&services.iter().map(String::as_str).collect::<Vec<_>>());
+        app.required_services = named(&services.iter().map(String::as_str).collect::<Vec<_>>()).into();
         register(&self.fixture.store, app);
     }
 

@@ -46,8 +46,12 @@ impl Scope {
         let registered = catalog
             .get(&instance)
             .ok_or_else(|| Error::InstanceNotFound(instance.clone()))?;
-        let services = registered.registration.required_services.clone();
-        Ok(Self::new(Services::Named(services), include_all_health, Some(instance)))
+        let services = &registered.registration.required_services;
+        Ok(Self::new(
+            Services::Named((**services).clone()),
+            include_all_health,
+            Some(instance),
+        ))
     }
 
     fn new(services: Services, include_all_health: bool, follows: Option<InstanceKey>) -> Self {

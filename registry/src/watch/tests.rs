@@ -290,7 +290,7 @@ async fn parts_are_shared_by_those_who_read_them_at_about_the_same_time_and_kept
 async fn a_watch_for_an_instance_follows_what_it_requires_until_it_leaves() {
     let fixture = Fixture::new();
     let mut app = registration("app", "1", "");
-    app.required_services = named(&["a"]);
+    app.required_services = named(&["a"]).into();
     register(&fixture.store, app.clone());
     register(&fixture.store, registration("a", "1", ""));
     register(&fixture.store, registration("b", "1", ""));
@@ -303,7 +303,7 @@ async fn a_watch_for_an_instance_follows_what_it_requires_until_it_leaves() {
             .collect()
     };
     assert_eq!(services(&next(&mut messages).await), ["a"]);
-    app.required_services = named(&["a", "b"]);
+    app.required_services = named(&["a", "b"]).into();
     register(&fixture.store, app);
     let message = next(&mut messages).await;
     assert!(message.reset);
@@ -467,7 +467,7 @@ async fn watchers_of_one_view_are_told_the_same_bytes() {
     let fixture = Fixture::new();
     register(&fixture.store, registration("s", "a", "1"));
     let mut app = registration("app", "1", "");
-    app.required_services = named(&["s"]);
+    app.required_services = named(&["s"]).into();
     register(&fixture.store, app);
     let mut watchers = [
         fixture.watch(Scope::services(named(&["s"]), true), &View::default()),
@@ -561,7 +561,7 @@ async fn feeds_go_with_their_last_watcher() {
 async fn resuming_a_watch_whose_instance_requires_others_by_now_starts_over() {
     let fixture = Fixture::new();
     let mut app = registration("app", "1", "");
-    app.required_services = named(&["a"]);
+    app.required_services = named(&["a"]).into();
     register(&fixture.store, app.clone());
     for service in ["a", "b"] {
         register(&fixture.store, registration(service, "1", ""));
@@ -570,7 +570,7 @@ async fn resuming_a_watch_whose_instance_requires_others_by_now_starts_over() {
     let mut view = View::default();
     view.apply(next(&mut fixture.watch(scope(), &view)).await)
         .expect("the hash is right");
-    app.required_services = named(&["b"]);
+    app.required_services = named(&["b"]).into();
     register(&fixture.store, app);
     let message = next(&mut fixture.watch(scope(), &view)).await;
     assert!(message.reset);

@@ -26,7 +26,9 @@ pub(super) struct Backlog {
 #[derive(Debug)]
 struct Batch {
     number: u64,
-    entries: Vec<Entry>,
+    count: usize,
+    /// The entries as a request has them: decoded they take five times the room, and there may be as many as have room.
+    encoded: Vec<u8>,
     size_bytes: usize,
     /// Whether all that can be printed of it was.
     printed: bool,
@@ -69,9 +71,15 @@ impl Backlog {
     }
 
     fn push_batch(&mut self, entries: Vec<Entry>, size_bytes: usize) {
+        let count = entries.len();
+        let request = IngestRequest {
+            entries,
+            ..IngestRequest::default()
+        };
         self.batches.push_back(Batch {
             number: self.next_number,
-            entries,
+            count,
+            encoded: request.encode_to_vec(),
             size_bytes,
             printed: false,
         });
@@ -89,9 +97,8 @@ impl Backlog {
         self.sent_bytes += batch.size_bytes;
         Some(IngestRequest {
             batch: batch.number,
-            entries: batch.entries.clone(),
             durability: Durability::Written.into(),
-            ..IngestRequest::default()
+            ..batch.request()
         })
     }
 
@@ -110,31 +117,39 @@ impl Backlog {
     pub(super) fn acknowledge(&mut self, number: u64) -> usize {
         let mut entries = 0;
         while self.batches.front().is_some_and(|batch| batch.number <= number) {
-            entries += self.pop().map_or(0, |batch| batch.len());
+            entries += self.pop_batch().map_or(0, |batch| batch.count);
         }
         entries
     }
 
     /// Removes the first batch.
     pub(super) fn pop(&mut self) -> Option<Vec<Entry>> {
+        Some(self.pop_batch()?.request().entries)
+    }
+
+    fn pop_batch(&mut self) -> Option<Batch> {
         let batch = self.batches.pop_front()?;
         self.size_bytes -= batch.size_bytes;
         if self.sent > 0 {
             self.sent -= 1;
             self.sent_bytes -= batch.size_bytes;
         }
-        Some(batch.entries)
+        Some(batch)
     }
 
     /// The batches that were not printed so far; from now on they were.
-    pub(super) fn print(&mut self) -> Vec<&[Entry]> {
+    pub(super) fn print(&mut self) -> impl Iterator<Item = Vec<Entry>> {
         let unprinted = self.batches.iter_mut().filter(|batch| !batch.printed);
-        unprinted
-            .map(|batch| {
-                batch.printed = true;
-                batch.entries.as_slice()
-            })
-            .collect()
+        unprinted.map(|batch| {
+            batch.printed = true;
+            batch.request().entries
+        })
+    }
+}
+
+impl Batch {
+    fn request(&self) -> IngestRequest {
+        IngestRequest::decode(&*self.encoded).expect("it was encoded here")
     }
 }
 
