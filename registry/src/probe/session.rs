@@ -3,7 +3,7 @@
 //!
 //! A sign of life is an empty SETTINGS, which HTTP/2 has every peer acknowledge. Not a PING: stock gRPC servers close
 //! connections that ping more often than every five minutes. Now and then it is a `Health/Check`, which has to pass
-//! through the whole of the process.
+//! through the whole of the process. A peer that pings by itself has not to be asked, but for that.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -121,7 +121,7 @@ struct Session<'a> {
     names: Vec<Name>,
     part: Part,
     sign: Sign,
-    /// How many signs of life were asked for.
+    /// How many signs of life there were.
     signs: u32,
     answered: bool,
 }
@@ -172,7 +172,7 @@ impl Session<'_> {
                     for (call, news) in news.map_err(Stop::Disconnected)? {
                         self.take(call, news)?;
                     }
-                    self.note_acknowledgement();
+                    self.note_signs();
                 }
                 () = self.place.changed.notified() => self.take_members_in()?,
                 () = &mut timer => self.act()?,
@@ -229,8 +229,7 @@ impl Session<'_> {
             return;
         };
         let name = name.name.clone();
-        self.signs = self.signs.wrapping_add(1);
-        self.sign = if self.signs.is_multiple_of(SIGNS_A_CHECK) && !self.link.wire.is_leaving() {
+        self.sign = if self.is_check_next() && !self.link.wire.is_leaving() {
             Sign::Check(now, self.call(CHECK, &name))
         } else {
             self.link.wire.ask();
@@ -238,14 +237,26 @@ impl Session<'_> {
         };
     }
 
-    fn note_acknowledgement(&mut self) {
-        if matches!(self.sign, Sign::Settings(_)) && self.link.wire.is_acknowledged() {
-            self.note_sign();
+    /// Whether the next sign of life is to pass through the whole of the process.
+    fn is_check_next(&self) -> bool {
+        self.signs % SIGNS_A_CHECK == SIGNS_A_CHECK - 1
+    }
+
+    fn note_signs(&mut self) {
+        let has_pinged = self.link.wire.take_pinged();
+        match self.sign {
+            Sign::Settings(_) if self.link.wire.is_acknowledged() => self.note_sign(),
+            Sign::None if has_pinged && !self.is_check_next() => {
+                self.signs = self.signs.wrapping_add(1);
+                self.part.heard();
+            }
+            _ => {}
         }
     }
 
     fn note_sign(&mut self) {
         self.sign = Sign::None;
+        self.signs = self.signs.wrapping_add(1);
         self.part.next();
         self.reporter.heard();
     }
