@@ -4,6 +4,11 @@
 //! A sign of life is an empty SETTINGS, which HTTP/2 has every peer acknowledge. Not a PING: stock gRPC servers close
 //! connections that ping more often than every five minutes. Now and then it is a `Health/Check`, which has to pass
 //! through the whole of the process. A peer that pings by itself has not to be asked, but for that.
+//!
+//! Stock servers acknowledge 20,000 of them one after the other, and as many as a probe every 100 ms asks for in four
+//! minutes, without a word of complaint: grpc-go 1.33, grpc-java 1.41 (Netty 4.1.48), grpc-js 1.14 (Node 20), Envoy 1.40
+//! in front of grpc-go. `tests/interop/` has grpcio and grpc-js acknowledge thousands. There is never more than one on its
+//! way: Node closes a connection on which thousands come at once.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
