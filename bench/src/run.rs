@@ -69,7 +69,7 @@ pub struct LogArgs {
 /// How anything is measured.
 #[derive(Debug, clap::Args)]
 struct RunArgs {
-    /// Measures everything once and briefly: about a minute
+    /// Measures everything once and briefly: some two minutes
     #[arg(long)]
     quick: bool,
     /// Tries everything in small: says whether it works, and nothing of speed

@@ -19,9 +19,6 @@ use crate::{
     workload::{INSTANCES, Requests, service},
 };
 
-/// How long the registry has to come to rest.
-const SETTLE: Duration = Duration::from_secs(2);
-
 pub(super) async fn idle(bench: Bench<'_>) -> Result<Vec<Line>> {
     let count = bench.plan.probed;
     let server = Server::start(Peer::Homeroom, bench.programs).await?;
@@ -41,7 +38,8 @@ pub(super) async fn idle(bench: Bench<'_>) -> Result<Vec<Line>> {
         serving = count_serving(&server).await?;
     }
     let verified = registered.elapsed();
-    sleep(SETTLE.min(bench.plan.idle)).await;
+    // The registry waits 5 s for a Log before it tells stderr of the registrations, and each instance 20 s before it pings.
+    sleep(bench.plan.idle.mul_f64(1.25)).await;
     let (started, cpu) = (Instant::now(), server.process.cpu()?);
     sleep(bench.plan.idle).await;
     let percent = (server.process.cpu()? - cpu).as_secs_f64() / started.elapsed().as_secs_f64() * 100.0;

@@ -3,7 +3,12 @@
 //!
 //! A sign of life is an empty SETTINGS, which HTTP/2 has every peer acknowledge. Not a PING: stock gRPC servers close
 //! connections that ping more often than every five minutes. Now and then it is a `Health/Check`, which has to pass
-//! through the whole of the process.
+//! through the whole of the process. A peer that pings by itself has not to be asked, but for that.
+//!
+//! Stock servers acknowledge 20,000 of them one after the other, and as many as a probe every 100 ms asks for in four
+//! minutes, without a word of complaint: grpc-go 1.33, grpc-java 1.41 (Netty 4.1.48), grpc-js 1.14 (Node 20), Envoy 1.40
+//! in front of grpc-go. `tests/interop/` has grpcio and grpc-js acknowledge thousands. There is never more than one on its
+//! way: Node closes a connection on which thousands come at once.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -121,7 +126,7 @@ struct Session<'a> {
     names: Vec<Name>,
     part: Part,
     sign: Sign,
-    /// How many signs of life were asked for.
+    /// How many signs of life there were.
     signs: u32,
     answered: bool,
 }
@@ -172,7 +177,7 @@ impl Session<'_> {
                     for (call, news) in news.map_err(Stop::Disconnected)? {
                         self.take(call, news)?;
                     }
-                    self.note_acknowledgement();
+                    self.note_signs();
                 }
                 () = self.place.changed.notified() => self.take_members_in()?,
                 () = &mut timer => self.act()?,
@@ -229,8 +234,7 @@ impl Session<'_> {
             return;
         };
         let name = name.name.clone();
-        self.signs = self.signs.wrapping_add(1);
-        self.sign = if self.signs.is_multiple_of(SIGNS_A_CHECK) && !self.link.wire.is_leaving() {
+        self.sign = if self.is_check_next() && !self.link.wire.is_leaving() {
             Sign::Check(now, self.call(CHECK, &name))
         } else {
             self.link.wire.ask();
@@ -238,14 +242,26 @@ impl Session<'_> {
         };
     }
 
-    fn note_acknowledgement(&mut self) {
-        if matches!(self.sign, Sign::Settings(_)) && self.link.wire.is_acknowledged() {
-            self.note_sign();
+    /// Whether the next sign of life is to pass through the whole of the process.
+    fn is_check_next(&self) -> bool {
+        self.signs % SIGNS_A_CHECK == SIGNS_A_CHECK - 1
+    }
+
+    fn note_signs(&mut self) {
+        let has_pinged = self.link.wire.take_pinged();
+        match self.sign {
+            Sign::Settings(_) if self.link.wire.is_acknowledged() => self.note_sign(),
+            Sign::None if has_pinged && !self.is_check_next() => {
+                self.signs = self.signs.wrapping_add(1);
+                self.part.heard();
+            }
+            _ => {}
         }
     }
 
     fn note_sign(&mut self) {
         self.sign = Sign::None;
+        self.signs = self.signs.wrapping_add(1);
         self.part.next();
         self.reporter.heard();
     }

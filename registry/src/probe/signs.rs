@@ -5,7 +5,8 @@
 //! little, all of them together are asked at a bounded rate: with more connections than the rate allows within
 //! their intervals, all intervals are stretched alike. At 200 a second, 5,000 idle connections are asked every 25 s; one
 //! whose sign of life is missing is asked at its own interval from then on. (A host that vanishes is found sooner, by the
-//! kernel: `transport` has it ask every 10 s.)
+//! kernel: `transport` has it ask every 10 s.) Whoever pings within the interval by himself, as servers of this library do
+//! every 20 s, is not asked.
 //!
 //! Those that are due at about the same time are asked together: much of what a single one costs is to wake up for it, and
 //! for its answer.
@@ -84,7 +85,7 @@ pub(super) struct Part {
     signs: Arc<Signs>,
     interval: Duration,
     wants: u64,
-    /// When it was last asked.
+    /// When it was last asked, or heard of unasked.
     since: Instant,
     /// The share of the interval after which it is asked again.
     jitter: f64,
@@ -96,6 +97,11 @@ impl Part {
         let interval = self.interval.mul_f64(self.signs.stretch());
         self.signs
             .together(self.since + interval.mul_f64(self.jitter), interval)
+    }
+
+    /// It was heard of unasked. Keeps its share: those that were heard of together at first are not asked together.
+    pub(super) fn heard(&mut self) {
+        self.since = Instant::now();
     }
 
     /// It was asked: when it is to be asked again.
@@ -160,6 +166,16 @@ mod tests {
         assert!(part.due() >= alone + INTERVAL.mul_f64(0.9 * 9.0));
         drop(many);
         assert_eq!(part.due(), alone);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_heard_of_unasked_is_asked_as_much_later() {
+        let signs = Arc::new(Signs::new(400));
+        let mut part = signs.take_part(INTERVAL);
+        let due = part.due();
+        tokio::time::advance(INTERVAL).await;
+        part.heard();
+        assert_eq!(part.due(), due + INTERVAL);
     }
 
     #[tokio::test(start_paused = true)]

@@ -96,6 +96,8 @@ pub(super) struct Wire {
     calls_max: u32,
     /// How many SETTINGS it has not acknowledged.
     unacknowledged: u32,
+    /// Whether it has pinged.
+    has_pinged: bool,
     is_leaving: bool,
 }
 
@@ -126,6 +128,7 @@ impl Wire {
             stream_window: WINDOW_BYTES,
             calls_max: u32::MAX,
             unacknowledged: 1,
+            has_pinged: false,
             is_leaving: false,
         }
     }
@@ -174,6 +177,11 @@ impl Wire {
     /// Whether everything that was asked for was acknowledged.
     pub(super) fn is_acknowledged(&self) -> bool {
         self.unacknowledged == 0
+    }
+
+    /// Whether the peer has pinged since this was asked last.
+    pub(super) fn take_pinged(&mut self) -> bool {
+        mem::take(&mut self.has_pinged)
     }
 
     /// Calls a method. Only while [`Wire::is_leaving`] says no.
@@ -281,7 +289,10 @@ impl Wire {
             SETTINGS if frame.is(ACK) => self.unacknowledged = self.unacknowledged.saturating_sub(1),
             SETTINGS => self.take_settings(frame.payload),
             PUSH_PROMISE => return Err(broken("a stream was pushed")),
-            PING if !frame.is(ACK) => put(&mut self.outgoing, PING, ACK, 0, frame.payload),
+            PING if !frame.is(ACK) => {
+                self.has_pinged = true;
+                put(&mut self.outgoing, PING, ACK, 0, frame.payload);
+            }
             GOAWAY => self.take_farewell(frame.payload, news)?,
             WINDOW_UPDATE if frame.stream == 0 => self.window += i64::from(number(frame.payload).unwrap_or_default()),
             _ => {}

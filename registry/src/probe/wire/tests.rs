@@ -122,6 +122,17 @@ fn a_sign_of_life_has_come_when_all_that_was_asked_for_is_acknowledged() {
 }
 
 #[test]
+fn a_peer_that_pings_is_told_of_once_and_one_that_answers_a_ping_never() {
+    let mut wire = greeted();
+    wire.take(&frame(PING, ACK, 0, b"12345678")).expect("it is right");
+    assert!(!wire.take_pinged());
+    wire.take(&frame(PING, 0, 0, b"12345678").repeat(2))
+        .expect("it is right");
+    assert!(wire.take_pinged());
+    assert!(!wire.take_pinged());
+}
+
+#[test]
 fn requests_wait_until_the_peer_has_room() {
     let mut wire = greeted_with(&[(CALLS_MAX_SETTING, 1)]);
     let first = call(&mut wire);
