@@ -5,7 +5,7 @@
 use std::{
     cmp::Ordering,
     collections::HashMap,
-    mem,
+    io, mem,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -25,6 +25,9 @@ use super::{
 /// How often a store that found no room looks for it without being asked.
 const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A part of a group that is written at once has at least this many bytes, unless it is the last one.
+const PART_BYTES: usize = 256 * 1024;
+
 /// Owns the end of the log.
 pub(super) struct Committer {
     writing: Writing,
@@ -33,7 +36,7 @@ pub(super) struct Committer {
     visible: watch::Sender<u64>,
     health: watch::Sender<Health>,
     on_commit: OnCommit,
-    /// The text of a group, kept for its room.
+    /// Lines on their way to the file, kept for its room.
     text: Vec<u8>,
 }
 
@@ -46,9 +49,15 @@ struct Plan {
     entries: u64,
     /// Which batches are written: the others are duplicates.
     is_new: Vec<bool>,
-    /// The sizes of the pieces of those that are.
-    sizes: Vec<usize>,
     last_batches: HashMap<WriterId, LastBatch>,
+}
+
+impl Plan {
+    /// The batches of its group that are written.
+    fn new_of<'g>(&self, group: &'g [Append]) -> impl Iterator<Item = &'g Batch> {
+        let new = group.iter().zip(&self.is_new).filter(|(_, is_new)| **is_new);
+        new.map(|(append, _)| &append.batch)
+    }
 }
 
 impl Committer {
@@ -106,14 +115,23 @@ impl Committer {
             return;
         }
         let begun = Instant::now();
-        let plan = self.number(&group);
+        let plan = self.plan(&group);
         // A duplicate, too, is answered once it is as durable as asked.
         let synced = group.iter().any(|append| append.synced);
-        match self.writing.commit(&self.text, plan.entries, synced) {
+        // The sizes of the pieces that are written.
+        let mut sizes = Vec::new();
+        let first = self.writing.next();
+        let committed = self.writing.commit(plan.entries, synced, |out| {
+            sizes.clear();
+            write(plan.new_of(&group), first, &mut self.text, &mut sizes, out)
+        });
+        match committed {
             Ok(()) => {
                 if plan.entries > 0 {
-                    self.tell(&group, &plan, begun.elapsed());
-                    self.publish(&group, &plan);
+                    let (size_bytes, took) = (sizes.iter().sum(), begun.elapsed());
+                    self.on_commit
+                        .tell(|| Commit::of(plan.new_of(&group), size_bytes, took));
+                    self.publish(&group, &plan, &sizes);
                     self.note(Health::Working);
                 }
                 answer(group, plan.answers);
@@ -123,12 +141,6 @@ impl Committer {
                 refuse(group, &failure);
             }
         }
-    }
-
-    fn tell(&self, group: &[Append], plan: &Plan, took: Duration) {
-        let written = group.iter().zip(&plan.is_new).filter(|(_, is_new)| **is_new);
-        let batches = written.map(|(append, _)| &append.batch);
-        self.on_commit.tell(|| Commit::of(batches, self.text.len(), took));
     }
 
     /// Says how the disk is when that is news.
@@ -147,9 +159,8 @@ impl Committer {
         self.health.send_replace(health);
     }
 
-    /// Makes the text of a group.
-    fn number(&mut self, group: &[Append]) -> Plan {
-        self.text.clear();
+    /// Decides what of a group is written, and under which numbers.
+    fn plan(&self, group: &[Append]) -> Plan {
         let (mut next, mut plan) = (self.writing.next(), Plan::default());
         for append in group {
             let batch = &append.batch;
@@ -158,7 +169,6 @@ impl Committer {
                 plan.answers.push(known);
                 continue;
             }
-            batch.number(next, &mut self.text, &mut plan.sizes);
             let entries = batch.sizes.len() as u64;
             (next, plan.entries) = (next + entries, plan.entries + entries);
             plan.is_new.push(true);
@@ -185,10 +195,9 @@ impl Committer {
     }
 
     /// Shows what was written to readers.
-    fn publish(&mut self, group: &[Append], plan: &Plan) {
-        let new = group.iter().zip(&plan.is_new).filter(|(_, is_new)| **is_new);
-        let pieces = new.flat_map(|(append, _)| &append.batch.pieces);
-        let last = self.writing.publish(pieces.zip(plan.sizes.iter().copied()));
+    fn publish(&mut self, group: &[Append], plan: &Plan, sizes: &[usize]) {
+        let pieces = plan.new_of(group).flat_map(|batch| &batch.pieces);
+        let last = self.writing.publish(pieces.zip(sizes.iter().copied()));
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         for (writer, batch) in &plan.last_batches {
             writers.note(writer, *batch);
@@ -205,6 +214,28 @@ impl Drop for Abandon<'_> {
     fn drop(&mut self) {
         self.0.abandon();
     }
+}
+
+/// Numbers the lines of batches from `first` on and gives them to `out`, in parts that a processor's cache holds until they
+/// are written. Adds what their pieces take to `sizes`; `text` is room.
+fn write<'b>(
+    batches: impl Iterator<Item = &'b Batch>,
+    first: u64,
+    text: &mut Vec<u8>,
+    sizes: &mut Vec<usize>,
+    out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    text.clear();
+    let mut next = first;
+    for batch in batches {
+        batch.number(next, text, sizes);
+        next += batch.len() as u64;
+        if text.len() >= PART_BYTES {
+            out(text)?;
+            text.clear();
+        }
+    }
+    if text.is_empty() { Ok(()) } else { out(text) }
 }
 
 /// Tells each its last number. Who stopped waiting is not told.

@@ -1,5 +1,7 @@
 //! What is where in a file of lines: an index so sparse that it fits into memory. Pure.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use super::{
     Wanted,
     append::Piece,
@@ -105,6 +107,8 @@ impl Indexed {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     blocks: Vec<Indexed>,
+    /// The services of all blocks but the last.
+    names: BTreeSet<Arc<str>>,
     position: Position,
     size_bytes: u64,
 }
@@ -159,6 +163,9 @@ impl Index {
         let has_room =
             |block: &Indexed| block.lines + lines <= BLOCK_LINES && block.extent.size_bytes + size_bytes <= BLOCK_BYTES;
         if !self.blocks.last().is_some_and(has_room) {
+            if let Some(block) = self.blocks.last_mut() {
+                block.summary.settle(&mut self.names);
+            }
             self.blocks.push(Indexed::new(self.size_bytes, self.position));
         }
         self.position.pass(last);

@@ -92,6 +92,21 @@ impl Summary {
         self.traces.extend(&other.traces);
     }
 
+    /// Takes no more room than it has to: no line is added from now on. `names` has the services of all that share them.
+    pub(super) fn settle(&mut self, names: &mut BTreeSet<Arc<str>>) {
+        self.traces.sort_unstable();
+        self.traces.dedup();
+        self.traces.shrink_to_fit();
+        let shared = |name: Arc<str>| {
+            let known = names.get(&name).cloned();
+            known.unwrap_or_else(|| {
+                names.insert(name.clone());
+                name
+            })
+        };
+        self.services = std::mem::take(&mut self.services).into_iter().map(shared).collect();
+    }
+
     /// Whether a line has this severity or a worse one.
     pub(super) fn has_severity(&self, least: Severity) -> bool {
         self.severities >= bit(least)
@@ -121,4 +136,32 @@ impl Summary {
 /// The bits rise with the severity.
 fn bit(severity: Severity) -> u8 {
     1 << severity as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_settled_knows_each_trace_once_and_shares_the_names_of_services() {
+        let mut names = BTreeSet::new();
+        let [a, b] = [1, 2].map(|_| {
+            let mut summary = Summary::default();
+            for (service, trace) in [("a", 2), ("b", 1), ("a", 2), ("b", 1)] {
+                summary.note(Facts {
+                    time: Time::MIN,
+                    severity: Severity::Info,
+                    is_span: false,
+                    service,
+                    trace: Some(trace),
+                });
+            }
+            summary.settle(&mut names);
+            summary
+        });
+        assert_eq!((&a.traces, &b.traces), (&vec![1, 2], &vec![1, 2]));
+        assert!(a.has_service("a") && a.has_service("b") && !a.has_service("c"));
+        let shared = a.services.iter().zip(&b.services);
+        assert_eq!(shared.filter(|(a, b)| Arc::ptr_eq(a, b)).count(), 2);
+    }
 }

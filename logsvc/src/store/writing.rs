@@ -50,6 +50,11 @@ impl From<&StoreSettings> for Limits {
     }
 }
 
+/// Gives lines to who writes them, in parts.
+pub(super) trait Lines: FnMut(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {}
+
+impl<T: FnMut(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>> Lines for T {}
+
 /// Where the log goes on.
 #[derive(Debug)]
 pub(super) struct End {
@@ -147,17 +152,20 @@ impl Writing {
     }
 
     /// Writes the lines of so many entries, which nobody sees before they are published, and returns when they are as
-    /// durable as asked, and all that was written before.
-    pub(super) fn commit(&mut self, text: &[u8], entries: u64, synced: bool) -> Result<(), Failure> {
+    /// durable as asked, and all that was written before. `lines` gives them, in parts, as often as it is asked.
+    pub(super) fn commit(&mut self, entries: u64, synced: bool, mut lines: impl Lines) -> Result<(), Failure> {
+        let mut size_bytes = 0;
         if entries > 0 {
             self.prepare(entries)?;
-            match self.write(text, entries) {
+            size_bytes = match self.write(&mut lines, entries) {
                 // What was written is cut off again: once there is room it is written as if nothing happened.
-                Err(failure) if failure.is_full() && self.deletion.make_room(true) => self.write(text, entries)?,
+                Err(failure) if failure.is_full() && self.deletion.make_room(true) => {
+                    self.write(&mut lines, entries)?
+                }
                 result => result?,
-            }
+            };
         }
-        if synced || self.unsynced_bytes(text.len()) >= UNSYNCED_BYTES_MAX {
+        if synced || self.unsynced_bytes(size_bytes) >= UNSYNCED_BYTES_MAX {
             self.sync().map_err(|error| self.give_up("sync", error, entries))?;
         }
         Ok(())
@@ -256,16 +264,23 @@ impl Writing {
         Ok(())
     }
 
-    fn write(&mut self, text: &[u8], entries: u64) -> Result<(), Failure> {
+    /// Returns how many bytes it wrote.
+    fn write(&mut self, lines: &mut impl Lines, entries: u64) -> Result<u64, Failure> {
         let active = self.active.as_mut().expect("it is prepared");
-        if let Err(error) = active.plain.contents().write(text, active.end) {
+        let mut end = active.end;
+        let written = lines(&mut |part| {
+            active.plain.contents().write(part, end)?;
+            end += part.len() as u64;
+            Ok(())
+        });
+        if let Err(error) = written {
             return Err(self.undo(error, entries));
         }
         active.unsynced.get_or_insert_with(|| Unsynced {
             since: Instant::now(),
             offset: active.end,
         });
-        Ok(())
+        Ok(end - active.end)
     }
 
     /// Cuts off what a failed write left, so that no power cut brings it back under numbers that others have then.
@@ -340,10 +355,10 @@ impl Writing {
         }
     }
 
-    fn unsynced_bytes(&self, written: usize) -> u64 {
+    fn unsynced_bytes(&self, written: u64) -> u64 {
         let active = self.active.as_ref();
         let unsynced = active.and_then(|active| Some(active.end - active.unsynced.as_ref()?.offset));
-        unsynced.map_or(0, |unsynced| unsynced + written as u64)
+        unsynced.map_or(0, |unsynced| unsynced + written)
     }
 
     fn writers(&self) -> MutexGuard<'_, Writers> {
