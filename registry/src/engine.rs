@@ -1,10 +1,8 @@
 //! The registry as a whole: what takes a catalog, its watchers and its probes together.
 
-mod telling;
-
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -12,15 +10,14 @@ use homeroom::{
     model::{Change, HealthCheckMode, HealthState, Incarnation, Instance, InstanceKey, Registration, Revision},
     telemetry::context::inherit,
 };
-use tokio::time::Instant;
 
-use self::telling::{Pace, Turn};
 use crate::{
-    catalog::{Applied, Command, Departure},
+    catalog::{Command, Departure},
     config::{Limits, Settings},
     error::Error,
     probe::{self, Prober},
     store::Store,
+    telling::Telling,
     watch::{Drained, Watches},
 };
 
@@ -37,8 +34,7 @@ pub struct Engine {
     pub limits: Arc<Limits>,
     /// When it was started.
     pub start_time: SystemTime,
-    /// Locked for one look at a time.
-    telling: Arc<Mutex<Pace>>,
+    telling: Arc<Telling>,
 }
 
 impl Engine {
@@ -79,7 +75,7 @@ impl Engine {
             registrant,
         };
         let applied = self.store.commit(command).await?;
-        self.log(&applied);
+        self.telling.log(&applied.changes, tell);
         let renewed = renews.is_some() && applied.changes.is_empty();
         let instance = applied.instance.expect("what is registered stands");
         let leased = instance.registration.health_check.mode == HealthCheckMode::Lease;
@@ -140,7 +136,7 @@ impl Engine {
         };
         if let Some(patience) = drain {
             let applied = self.store.commit(Command::Drain(departure.clone())).await?;
-            self.log(&applied);
+            self.telling.log(&applied.changes, tell);
             let instance = applied.instance.expect("what is drained stands");
             // Whoever registers in the meantime is not to be removed.
             departure.incarnation = Some(instance.incarnation);
@@ -156,7 +152,7 @@ impl Engine {
         let removed = self.store.commit(Command::Deregister(departure.clone())).await;
         match removed {
             Ok(applied) => {
-                self.log(&applied);
+                self.telling.log(&applied.changes, tell);
                 let revision = applied.changes.first().map(|change| change.revision);
                 Ok((revision.unwrap_or_default(), drained))
             }
@@ -170,23 +166,6 @@ impl Engine {
                     let _ = self.store.apply(Command::Deregister(departure));
                 }
                 Err(error)
-            }
-        }
-    }
-
-    /// Logs what was asked for and done, as long as that is not too much. The history has all of it.
-    fn log(&self, applied: &Applied) {
-        for change in &applied.changes {
-            let mut telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
-            let turn = telling.next(Instant::now());
-            drop(telling);
-            match turn {
-                Turn::Tell => tell(change),
-                Turn::TellOfMore => tracing::info!(
-                    revision = change.revision.0,
-                    "the catalog changes faster than is logged: the history has the next changes"
-                ),
-                Turn::Pass => {}
             }
         }
     }

@@ -20,6 +20,7 @@ pub mod store;
 pub mod watch;
 
 mod run;
+mod telling;
 
 pub use self::{
     config::{Args, PORT, RegistryConfig, Settings},

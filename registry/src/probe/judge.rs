@@ -15,6 +15,7 @@ use crate::{
     catalog::Command,
     config::BrakeSettings,
     store::Store,
+    telling::Telling,
 };
 
 /// Told of every finding: what it is called, and how long it took.
@@ -27,6 +28,7 @@ pub(super) struct Judge {
     /// Taken before the store's lock, after that of the leases; never held while something is awaited.
     brake: Mutex<Brake>,
     on_probe: OnProbe,
+    telling: Telling,
 }
 
 impl fmt::Debug for Judge {
@@ -43,6 +45,7 @@ impl Judge {
             store,
             brake: Mutex::new(Brake::new(brake, Instant::now())),
             on_probe,
+            telling: Telling::default(),
         }
     }
 
@@ -135,7 +138,7 @@ impl Judge {
     fn apply(&self, command: Command) -> Option<Arc<Change>> {
         match self.store.apply(command) {
             Ok(applied) => {
-                applied.changes.iter().for_each(|change| tell(change));
+                self.telling.log(&applied.changes, tell);
                 applied.changes.into_iter().next()
             }
             Err(error) => {

@@ -1,7 +1,11 @@
-//! Which changes are logged one by one. Pure: the time is an argument.
+//! Which changes are logged one by one.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use homeroom::model::Change;
 use tokio::time::Instant;
 
 /// How many changes are logged one by one in a second: more than people read. The history has all of them, and an entry of
@@ -9,16 +13,44 @@ use tokio::time::Instant;
 const CHANGES_MAX: u32 = 100;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// How much was logged of late.
+/// Logs changes, as long as they are not too many.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(crate) struct Telling {
+    /// Locked for one look at a time.
+    pace: Mutex<Pace>,
+}
+
+impl Telling {
+    /// Logs each change by `tell`, or once that there are more than are logged.
+    pub(crate) fn log(&self, changes: &[Arc<Change>], tell: impl Fn(&Change)) {
+        for change in changes {
+            let turn = self
+                .pace
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .next(Instant::now());
+            match turn {
+                Turn::Tell => tell(change),
+                Turn::TellOfMore => tracing::info!(
+                    revision = change.revision.0,
+                    "the catalog changes faster than is logged: the history has the next changes"
+                ),
+                Turn::Pass => {}
+            }
+        }
+    }
+}
+
+/// How much was logged of late. Pure: the time is an argument.
+#[derive(Debug, Default)]
+struct Pace {
     began: Option<Instant>,
     changes: u32,
 }
 
 /// What is to be logged of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+enum Turn {
     /// The change.
     Tell,
     /// That there are more than are logged.
@@ -29,7 +61,7 @@ pub(super) enum Turn {
 
 impl Pace {
     /// What is to be logged of the next change.
-    pub(super) fn next(&mut self, now: Instant) -> Turn {
+    fn next(&mut self, now: Instant) -> Turn {
         if self.began.is_none_or(|began| now - began >= WINDOW) {
             *self = Self {
                 began: Some(now),
