@@ -123,17 +123,22 @@ impl History {
     }
 }
 
-/// About how much memory a change keeps: its registration, unless the instance has it from before.
+/// About how much memory a change keeps: what was found of the instance, and its registration, unless the instance has it
+/// from before.
 fn size_bytes(change: &Change) -> usize {
     let before = change.before.as_ref().map(|instance| &instance.registration);
     let after = change.after.as_ref().map(|instance| &instance.registration);
     let new = after.filter(|after| before.is_none_or(|before| !Arc::ptr_eq(before, after)));
-    CHANGE_BYTES + new.map_or(0, |registration| registration.metadata.size_bytes())
+    let found = change.after.as_ref().map_or(0, |after| after.health.detail.len());
+    CHANGE_BYTES + found + new.map_or(0, |registration| registration.metadata.size_bytes())
 }
 
 #[cfg(test)]
 mod tests {
-    use homeroom::model::Cause;
+    use homeroom::{
+        model::{Cause, Instance},
+        proto::registry::v1 as proto,
+    };
 
     use super::*;
 
@@ -177,6 +182,28 @@ mod tests {
         all.push(Arc::new(next));
         assert_eq!(since(&all, 3), Some(vec![4, 5, 6]));
         assert_eq!(since(&all, 2), None);
+    }
+
+    #[test]
+    fn what_was_found_of_an_instance_counts() {
+        let message = proto::Instance {
+            service: "s".to_owned(),
+            id: "a".to_owned(),
+            address: "127.0.0.1:1".to_owned(),
+            health: Some(proto::Health {
+                detail: "x".repeat(1000),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let mut history = history(10, 1);
+        let change = Change {
+            revision: Revision(2),
+            after: Some(Arc::new(Instance::try_from(message).expect("a valid instance"))),
+            ..(*history.changes[0]).clone()
+        };
+        history.push(Arc::new(change));
+        assert_eq!(history.size_bytes, 2 * CHANGE_BYTES + 1000);
     }
 
     #[test]
