@@ -137,7 +137,9 @@ impl Target<'_, '_> {
         self.pairs.settle("attributes")?;
         let resource = self.origin.resource;
         if self.batches.last().is_none_or(|batch| batch.len() == ENTRIES_MAX) {
-            self.batches.push(Batch::with_room(self.request_bytes));
+            // Most requests are one batch: room for all of it would be too much for each of many.
+            let size_bytes = if self.batches.is_empty() { self.request_bytes } else { 0 };
+            self.batches.push(Batch::with_room(size_bytes));
         }
         let batch = self.batches.last_mut().expect("there is a batch now");
         batch.push(&parts.head(&resource.service, &resource.instance), |out| {

@@ -34,8 +34,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 /// How much nicer it is to others than these are to it: entries that wait are worse than segments that do.
 const NICENESS: i32 = 5;
-/// The part of what is kept that may wait to be sealed until a burst of entries is over: so much less is kept then of
-/// what is sealed.
+/// The part of the room for segments that those may take which wait to be sealed until a burst of entries is over: so much
+/// less is kept then of what is sealed.
 const BACKLOG_PART: u64 = 8;
 
 /// What the thread is asked to do.
@@ -190,7 +190,7 @@ impl Keeping {
             Segment::Plain(plain) if plain.is_closed() => Some(plain.index().size_bytes()),
             _ => None,
         });
-        is_burst && unsealed.sum::<u64>() < self.deletion.size_bytes_max() / BACKLOG_PART
+        is_burst && unsealed.sum::<u64>() < self.deletion.room_bytes() / BACKLOG_PART
     }
 
     /// Seals the oldest segment that can be. Returns whether it did.

@@ -61,9 +61,14 @@ impl Deletion {
         }
     }
 
-    /// How much is kept at most.
-    pub(super) fn size_bytes_max(&self) -> u64 {
-        self.settings.retention_size_bytes
+    /// For how much there is room: what may be kept, or what the disk has free where that is less. A disk that does not
+    /// tell has none.
+    pub(super) fn room_bytes(&self) -> u64 {
+        let free_bytes = self.files.free_bytes().unwrap_or(0);
+        match self.settings.retention_size_bytes {
+            0 => free_bytes,
+            limit => limit.min(free_bytes),
+        }
     }
 
     /// Deletes the segments that have to go; the oldest one at least when the disk `is_full`, unless no room is to be

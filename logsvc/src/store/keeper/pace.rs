@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 /// More entries in a second than this are a burst: sealing as many takes a processor a good part of that second.
-pub(super) const BURST_ENTRIES: u64 = 100_000;
+const BURST_ENTRIES: u64 = 100_000;
 
 /// Where the log ended when it was looked at.
 #[derive(Debug)]

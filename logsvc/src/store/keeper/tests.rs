@@ -268,16 +268,17 @@ fn open_segments(segments: &Segments) -> usize {
 fn sealing_waits_while_entries_come_in_a_burst_unless_too_much_waits_already() {
     let directory = directory(3);
     let files = files(&directory);
-    let in_a_burst = |retention_size_bytes| {
+    let in_a_burst_on = |files: Arc<dyn Files>, retention_size_bytes| {
         let settings = StoreSettings {
             retention_size_bytes,
             ..StoreSettings::default()
         };
-        let mut keeping = keeping(files.clone(), &firsts(3), settings);
+        let mut keeping = keeping(files, &firsts(3), settings);
         // As if all of them had come since: no time has passed.
         keeping.pace = Pace::new(Instant::now() + Duration::from_secs(3600), 0);
         keeping
     };
+    let in_a_burst = |retention_size_bytes| in_a_burst_on(files.clone(), retention_size_bytes);
     let list = in_a_burst(u64::MAX).segments.list();
     let size_bytes = |segment: &Arc<Segment>| match &**segment {
         Segment::Plain(plain) => plain.index().size_bytes(),
@@ -288,4 +289,15 @@ fn sealing_waits_while_entries_come_in_a_burst_unless_too_much_waits_already() {
     assert!(room.gives_way());
     assert!(!room.gives_way(), "no entry has come since");
     assert!(!in_a_burst(bytes * BACKLOG_PART).gives_way());
+    // Without a limit, or with less room than that, the disk is the limit.
+    for (free_bytes, gives_way) in [((bytes + 1) * BACKLOG_PART, true), (bytes * BACKLOG_PART, false)] {
+        for limit in [0, u64::MAX] {
+            let disk = Arc::new(Full(files.clone(), free_bytes));
+            assert_eq!(
+                in_a_burst_on(disk, limit).gives_way(),
+                gives_way,
+                "{free_bytes} of {limit}"
+            );
+        }
+    }
 }
