@@ -15,6 +15,7 @@ mod rsyslog;
 mod server;
 
 pub use self::{
+    entries::Length,
     plan::Plan,
     rows::{Row, measure},
     server::Programs,

@@ -58,6 +58,9 @@ pub struct LogArgs {
     /// Measures this row only; may be given several times
     #[arg(long, value_name = "ROW")]
     only: Vec<log::Row>,
+    /// Writes messages of 180 bytes, rather than 180 bytes with attributes and ids
+    #[arg(long)]
+    long: bool,
     /// The Log to measure [default: this workspace's, built by cargo]
     #[arg(long, env = "LOGSVC_BIN", value_name = "FILE")]
     logsvc_bin: Option<PathBuf>,
@@ -114,7 +117,10 @@ async fn registry(args: RegistryArgs) -> Result<()> {
 
 async fn log(args: LogArgs) -> Result<()> {
     let run = args.run;
-    let plan = run.plan(log::Plan::full, log::Plan::quick, log::Plan::smoke);
+    let mut plan = run.plan(log::Plan::full, log::Plan::quick, log::Plan::smoke);
+    if args.long {
+        plan.length = log::Length::Long;
+    }
     let programs = log::Programs {
         log: run.program(args.logsvc_bin, "logsvc", "log")?,
         dir: run.dir()?,

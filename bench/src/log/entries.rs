@@ -1,7 +1,7 @@
 //! What the load writes: entries as services of a small system write them, other ones each time. Pure.
 //!
-//! Nothing here flatters compression: a message of some 180 bytes has words, numbers and addresses of its own in the
-//! text of its template, span ids are random, and so are trace ids, of which eight entries share one.
+//! Nothing here flatters compression: a message has words, numbers and addresses of its own in the text of its template,
+//! span ids are random, and so are trace ids, of which eight entries share one.
 
 use fastrand::Rng;
 use homeroom::proto::log::v1::{Entry, Severity};
@@ -44,24 +44,25 @@ const START_NANOS: i64 = 1_767_225_600_000_000_000;
 /// The time between two entries, at most.
 const STEP_NANOS_MAX: i64 = 100_000;
 
-/// Texts with places for what varies: `#` a number, `@` a word, `%` an address, `&` a hexadecimal number.
+/// Texts with places for what varies: `#` a number, `@` a word, `%` an address, `&` a hexadecimal number. Of those that
+/// are not long, only what is before the bar is written.
 const TEMPLATES: [&str; 16] = [
-    "request GET /v1/@/# from % answered with status 200 in # us, # bytes sent, chosen by the rule for @, and the connection is kept open for the next request of",
-    "order # of customer # moved from state @ to state @, total # cents, reserved at the depot, confirmed by the worker after # attempts, the next step is due within one",
-    "cache miss for key @:#, loaded # rows from the replica at % in # us, the entry was stored under generation &, older entries of the same segment were evicted to",
-    "payment # authorised by provider @ with reference &, # cents, risk score # is below the limit of this country, the answer came in time and the basket of the",
-    "connection to % lost after # requests: @ while reading a frame of # bytes, the stream was reset, # calls are tried again elsewhere within the budget that the",
-    "job @ number # finished: # items read, # written, none skipped, the checkpoint was stored at partition @ of its queue, and the next run of this job starts when the",
-    "user # signed in from % with method @, the session lasts # s, the device was seen before, the password is not too old, and # other sessions of the same user",
-    "message # to recipient # queued for delivery with template @, size # bytes, the first attempt is planned at once, the spool has # messages waiting in front of it",
-    "query on table @ took # us and returned # of # rows, the plan used the index on @, all pages came from the buffer and none from disk, no lock had to be",
-    "price of article # in catalogue @ changed from # to # cents by a rule, valid from revision & on, all baskets that contain the article were recalculated and their",
-    "health of the backend at % turned to @ after # probes: the last answer took # ms, which is over its limit, so its weight was lowered, the others of the zone",
-    "retry of call @/@ to % after status UNAVAILABLE: the deadline leaves # ms, the budget has # tokens, the backoff was # ms, and the answer of the first",
-    "stock of article # at depot @ is # pieces, # of them reserved, a shipment with number & is on its way, the level for ordering again was not reached, and the last",
-    "file @-#.parquet uploaded to bucket @ in # parts, checksum & was confirmed by the other side, the older versions are kept until the rule for this bucket",
-    "rate limit hit by the client at % with key &: # requests in the last minute where fewer are allowed, # of them were delayed and none refused, the plan of this",
-    "configuration @ reloaded at revision & with # keys, # of them changed and none removed, the feature @ went to more users than before, and all watchers were",
+    "request GET /v1/@/# from % answered with status 200 in # us|, # bytes sent, chosen by the rule for @, and the connection is kept open for the next request of",
+    "order # of customer # moved from @ to @, total # cents|, reserved at the depot, confirmed by the worker after # attempts, the next step is due within one",
+    "cache miss for key @:#, loaded # rows from the replica at % in # us|, the entry was stored under generation &, older entries of the same segment were evicted to",
+    "payment # authorised by provider @ with reference &, # cents|, risk score # is below the limit of this country, the answer came in time and the basket of the",
+    "connection to % lost after # requests: @ while reading # bytes|, the stream was reset, # calls are tried again elsewhere within the budget that the",
+    "job @ number # finished: # items read, # written, none skipped|, the checkpoint was stored at partition @ of its queue, and the next run of this job starts when the",
+    "user # signed in from % with method @, the session lasts # s|, the device was seen before, the password is not too old, and # other sessions of the same user",
+    "message # to recipient # queued with template @, size # bytes|, the first attempt is planned at once, the spool has # messages waiting in front of it",
+    "query on table @ took # us and returned # of # rows, by the index on @|, all pages came from the buffer and none from disk, no lock had to be waited for and no row was",
+    "price of article # in catalogue @ changed from # to # cents, valid from revision &| on, all baskets that contain the article were recalculated and their owners are told of",
+    "health of the backend at % turned to @ after # probes: the last took # ms|, which is over its limit, so its weight was lowered, the others of the zone take over what",
+    "retry of call @/@ to % after status UNAVAILABLE, # ms are left|, the budget has # tokens, the backoff was # ms, and the answer of the first one will be taken when it comes in",
+    "stock of article # at depot @ is # pieces, # of them reserved by &|, a shipment is on its way, the level for ordering again was not reached, and the last",
+    "file @-#.parquet uploaded to bucket @ in # parts, checksum &|, confirmed by the other side, the older versions are kept until the rule for this bucket",
+    "rate limit hit by the client at % with key &: # requests in a minute|, where fewer are allowed, # of them were delayed and none refused, the plan of this",
+    "configuration @ reloaded at revision & with # keys, # of them changed|, none removed, the feature @ went to more users than before, and all watchers were",
 ];
 
 const WORDS: [&str; 96] = [
@@ -91,23 +92,34 @@ const ROUTES: [&str; 12] = [
     "/healthz",
 ];
 
+/// How much an entry says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// Message, attributes and ids have some 180 bytes together, its line on disk some 380.
+    Usual,
+    /// The message alone has some 180 bytes, the line some 480.
+    Long,
+}
+
 /// Entries without an end; the same ones for the same seed.
 #[derive(Debug)]
 pub(crate) struct Entries {
     random: Rng,
+    length: Length,
     time_nanos: i64,
     /// Traces that go on, and how many entries they still get.
     open: Vec<([u8; 16], usize)>,
 }
 
 impl Entries {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, length: Length) -> Self {
         let mut random = Rng::with_seed(seed);
         // They do not all end at once.
         let trace = |n| (random.u128(1..).to_be_bytes(), 1 + n % TRACE_ENTRIES);
         Self {
             open: (0..TRACES_OPEN).map(trace).collect(),
             random,
+            length,
             time_nanos: START_NANOS,
         }
     }
@@ -140,7 +152,7 @@ impl Entries {
             severity: severity(random).into(),
             service: service.to_owned(),
             instance: format!("10.0.7.{}:3002", random.u32(1..=INSTANCES)),
-            message: message(random),
+            message: message(random, self.length),
             attributes: attributes.map(|(key, value)| (key.to_owned(), value)).into(),
             trace_id,
             span_id: hex(&random.u64(1..).to_be_bytes()),
@@ -158,10 +170,12 @@ fn severity(random: &mut Rng) -> Severity {
     }
 }
 
-fn message(random: &mut Rng) -> String {
+fn message(random: &mut Rng, length: Length) -> String {
     let template = TEMPLATES[random.usize(0..TEMPLATES.len())];
+    let (usual, more) = template.split_once('|').expect("each text has a bar");
+    let more = if length == Length::Long { more } else { "" };
     let mut text = String::with_capacity(256);
-    for letter in template.chars() {
+    for letter in usual.chars().chain(more.chars()) {
         match letter {
             '#' => {
                 // As many short numbers as long ones.
@@ -194,20 +208,44 @@ mod tests {
 
     use super::*;
 
+    fn ten_thousand(length: Length) -> Vec<Entry> {
+        let mut entries = Entries::new(1, length);
+        (0..10_000).map(|_| entries.next()).collect()
+    }
+
+    /// How many bytes they have on average.
+    fn size(entries: &[Entry], of: fn(&Entry) -> usize) -> usize {
+        entries.iter().map(of).sum::<usize>() / entries.len()
+    }
+
     #[test]
-    fn messages_have_some_180_bytes_and_hardly_one_is_like_another() {
-        let mut entries = Entries::new(1);
-        let mut messages: Vec<_> = (0..10_000).map(|_| entries.next().message).collect();
-        let size = messages.iter().map(String::len).sum::<usize>() / messages.len();
+    fn message_attributes_and_ids_have_some_180_bytes() {
+        let size = size(&ten_thousand(Length::Usual), |entry| {
+            let attributes = entry.attributes.iter();
+            let attributes: usize = attributes.map(|(key, value)| key.len() + value.len()).sum();
+            entry.message.len() + attributes + entry.trace_id.len() + entry.span_id.len()
+        });
+        assert!((178..=182).contains(&size), "{size} bytes");
+    }
+
+    #[test]
+    fn long_messages_have_some_180_bytes() {
+        let size = size(&ten_thousand(Length::Long), |entry| entry.message.len());
         assert!((175..=185).contains(&size), "{size} bytes");
+    }
+
+    #[test]
+    fn hardly_one_message_is_like_another() {
+        let entries = ten_thousand(Length::Usual).into_iter();
+        let mut messages: Vec<_> = entries.map(|entry| entry.message).collect();
         messages.sort_unstable();
         messages.dedup();
-        assert!(messages.len() > 9_900, "{} different ones", messages.len());
+        assert!(messages.len() > 9_800, "{} different ones", messages.len());
     }
 
     #[test]
     fn a_trace_has_eight_entries_of_several_services() {
-        let mut entries = Entries::new(2);
+        let mut entries = Entries::new(2, Length::Usual);
         let mut traces = BTreeMap::<_, Vec<_>>::new();
         for entry in (0..10_000).map(|_| entries.next()) {
             traces.entry(entry.trace_id).or_default().push(entry.service);

@@ -26,6 +26,7 @@ use tonic::{
 
 use super::{
     codec::{Ready, ReadyCodec},
+    plan::Plan,
     requests::Form,
 };
 use crate::process::Process;
@@ -56,22 +57,16 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn new(form: Form, size: usize, batches: usize) -> Self {
+    pub(crate) fn new(form: Form, size: usize, plan: &Plan) -> Self {
         Self {
             form,
             size,
-            batches: Arc::new(form.batches(batches, size)),
+            batches: Arc::new(form.batches(plan.batches, size, plan.length)),
         }
     }
 
     /// Sends as fast as the server acknowledges, and counts the entries of a window of time.
-    pub(crate) async fn rate(
-        &self,
-        address: SocketAddr,
-        process: &Process,
-        warm_up: Duration,
-        window: Duration,
-    ) -> Result<Rate> {
+    pub(crate) async fn rate(&self, address: SocketAddr, process: &Process, plan: &Plan) -> Result<Rate> {
         let counted = Counted::default();
         let mut senders = JoinSet::new();
         for connection in 0..CONNECTIONS {
@@ -86,11 +81,11 @@ impl Load {
             }
         }
         let sample = || -> Result<_> { Ok((Instant::now(), counted.batches.load(Ordering::Relaxed), process.cpu()?)) };
-        run_for(&mut senders, warm_up).await?;
+        run_for(&mut senders, plan.warm_up).await?;
         let (started, before, cpu_before) = sample()?;
         // A short window on a busy machine may end before the first answer comes.
         for _ in 0..WINDOWS_MAX {
-            run_for(&mut senders, window).await?;
+            run_for(&mut senders, plan.window).await?;
             if counted.batches.load(Ordering::Relaxed) > before {
                 break;
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::entries::Length;
+
 /// How much is measured; the whole run takes as long as its sums say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -21,6 +23,8 @@ pub struct Plan {
     pub looks: usize,
     /// How long the segment is that has to be recovered, in bytes.
     pub segment_bytes: u64,
+    /// How much an entry says.
+    pub length: Length,
 }
 
 impl Plan {
@@ -35,6 +39,7 @@ impl Plan {
             entries: 5_000_000,
             looks: 15,
             segment_bytes: 62 << 20,
+            length: Length::Usual,
         }
     }
 
@@ -61,6 +66,7 @@ impl Plan {
             entries: 5_000,
             looks: 2,
             segment_bytes: 1 << 20,
+            ..Self::full()
         }
     }
 }

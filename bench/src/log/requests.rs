@@ -14,7 +14,7 @@ use homeroom::proto::{
 };
 use prost::Message;
 
-use super::entries::Entries;
+use super::entries::{Entries, Length};
 
 /// How a batch of entries is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +56,8 @@ impl Form {
     }
 
     /// So many different batches of so many entries.
-    pub(crate) fn batches(self, count: usize, size: usize) -> Vec<Bytes> {
-        let mut entries = Entries::new(size as u64);
+    pub(crate) fn batches(self, count: usize, size: usize, length: Length) -> Vec<Bytes> {
+        let mut entries = Entries::new(size as u64, length);
         let mut batch = || self.encode((0..size).map(|_| entries.next()).collect());
         (0..count).map(|_| batch()).collect()
     }
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn all_forms_carry_the_same_entries() {
         let entries: Vec<_> = {
-            let mut all = Entries::new(1);
+            let mut all = Entries::new(1, Length::Usual);
             (0..10).map(|_| all.next()).collect()
         };
         let written = WriteRequest::decode(Form::Write.encode(entries.clone())).expect("a request");

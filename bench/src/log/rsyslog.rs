@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet, time::sleep};
 
-use super::{entries::Entries, requests};
+use super::{entries::Entries, plan::Plan, requests};
 use crate::process::{PATIENCE, Process, free_port};
 
 const CONNECTIONS: usize = 4;
@@ -27,7 +27,7 @@ pub(crate) enum Sync {
 }
 
 /// How many lines a second it writes.
-pub(crate) async fn rate(rsyslogd: &Path, dir: &Path, sync: Sync, warm_up: Duration, window: Duration) -> Result<f64> {
+pub(crate) async fn rate(rsyslogd: &Path, dir: &Path, sync: Sync, plan: &Plan) -> Result<f64> {
     let dir = tempfile::tempdir_in(dir)?;
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
     let (settings, log) = (dir.path().join("rsyslog.conf"), dir.path().join("log"));
@@ -45,7 +45,7 @@ pub(crate) async fn rate(rsyslogd: &Path, dir: &Path, sync: Sync, warm_up: Durat
     let mut senders = JoinSet::new();
     let mut size = 0.0;
     for seed in 0..CONNECTIONS {
-        let mut entries = Entries::new(seed as u64);
+        let mut entries = Entries::new(seed as u64, plan.length);
         let entries: Vec<_> = (0..LINES).map(|_| entries.next()).collect();
         let lines = requests::syslog(&entries);
         size += lines.len() as f64 / (LINES * CONNECTIONS) as f64;
@@ -58,8 +58,8 @@ pub(crate) async fn rate(rsyslogd: &Path, dir: &Path, sync: Sync, warm_up: Durat
         }
         Ok((Instant::now(), fs::metadata(&log).map_or(0, |log| log.len())))
     };
-    let (started, before) = run_for(warm_up).await?;
-    let (ended, after) = run_for(window).await?;
+    let (started, before) = run_for(plan.warm_up).await?;
+    let (ended, after) = run_for(plan.window).await?;
     ensure!(after > before, "rsyslog wrote nothing");
     Ok((after - before) as f64 / size / (ended - started).as_secs_f64())
 }

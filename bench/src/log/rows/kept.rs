@@ -16,6 +16,7 @@ use crate::{
     log::{
         entries::{Entries, RARE_SERVICE, SERVICES, TRACE_ENTRIES},
         load::{self, Client, IN_FLIGHT},
+        plan::Plan,
         requests::Form,
         server::Server,
     },
@@ -33,7 +34,7 @@ const NOWHERE: &str = "a text that nobody has written";
 
 pub(super) async fn found(bench: Bench<'_>) -> Result<Vec<Line>> {
     let mut server = Server::log(bench.programs).await?;
-    let filled = Filled::new(bench.plan.entries, bench.plan.looks);
+    let filled = Filled::new(bench.plan);
     let started = Instant::now();
     try_join(filled.fill(&server), filled.ask(&server)).await?;
     let seconds = started.elapsed().as_secs_f64();
@@ -138,16 +139,16 @@ struct State {
 }
 
 impl Filled {
-    fn new(count: usize, looks: usize) -> Self {
+    fn new(plan: &Plan) -> Self {
         let state = State {
-            entries: Entries::new(7),
+            entries: Entries::new(7, plan.length),
             made: 0,
             traces: Vec::new(),
             written: false,
         };
         Self {
-            count,
-            step: (count / (looks + 1)).max(1),
+            count: plan.entries,
+            step: (plan.entries / (plan.looks + 1)).max(1),
             state: Arc::new(Mutex::new(state)),
         }
     }

@@ -35,14 +35,11 @@ pub(super) async fn ingest(bench: Bench<'_>) -> Result<Vec<Line>> {
 }
 
 async fn against_rsyslog(bench: Bench<'_>, form: Form, times: f64) -> Result<Line> {
-    let load = Load::new(form, BATCH, bench.plan.batches);
+    let load = Load::new(form, BATCH, bench.plan);
     let (mut unsynced, mut synced, mut ours) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.plan.repetitions {
         if let Some(rsyslogd) = &bench.programs.rsyslogd {
-            let rate = async |sync| {
-                let (plan, dir) = (bench.plan, &bench.programs.dir);
-                rsyslog::rate(rsyslogd, dir, sync, plan.warm_up, plan.window).await
-            };
+            let rate = async |sync| rsyslog::rate(rsyslogd, &bench.programs.dir, sync, bench.plan).await;
             unsynced.push(rate(Sync::No).await?);
             synced.push(rate(Sync::Each).await?);
         }
@@ -57,7 +54,7 @@ async fn against_rsyslog(bench: Bench<'_>, form: Form, times: f64) -> Result<Lin
 pub(super) async fn export(bench: Bench<'_>) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for (size, times) in [(100, 0.8), (BATCH, 0.7)] {
-        let load = Load::new(Form::Export, size, bench.plan.batches);
+        let load = Load::new(Form::Export, size, bench.plan);
         let (mut bare, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..bench.plan.repetitions {
             let discard = Server::discard(bench.programs).await?;
@@ -73,9 +70,7 @@ pub(super) async fn export(bench: Bench<'_>) -> Result<Vec<Line>> {
 }
 
 async fn rate(bench: Bench<'_>, load: &Load, server: &Server) -> Result<Rate> {
-    let plan = bench.plan;
-    load.rate(server.address, &server.process, plan.warm_up, plan.window)
-        .await
+    load.rate(server.address, &server.process, bench.plan).await
 }
 
 fn line(what: String, peers: Vec<(&'static str, Option<f64>)>, ours: &[Rate], bar: Bar) -> Result<Line> {

@@ -16,7 +16,7 @@ const BATCH: usize = 1_000;
 pub(super) async fn answers(bench: Bench<'_>) -> Result<Vec<Line>> {
     let mut server = Server::log(bench.programs).await?;
     let mut client = server.client().await?;
-    let (mut entries, mut acknowledged) = (Entries::new(1), 0);
+    let (mut entries, mut acknowledged) = (Entries::new(1, bench.plan.length), 0);
     while server.active_bytes()? < bench.plan.segment_bytes {
         let request = WriteRequest {
             entries: (0..BATCH).map(|_| entries.next()).collect(),

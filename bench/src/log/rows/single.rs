@@ -23,7 +23,7 @@ const TURN: usize = 100;
 pub(super) async fn write(bench: Bench<'_>) -> Result<Vec<Line>> {
     let server = Server::log(bench.programs).await?;
     let mut client = Client::new(load::connect(server.address).await?, Form::Write.path());
-    let messages = Form::Write.batches(bench.plan.writes, 1);
+    let messages = Form::Write.batches(bench.plan.writes, 1, bench.plan.length);
     let mut pages = Pages::new(&bench.programs.dir)?;
     let (mut disk, mut ours) = (Vec::new(), Vec::new());
     for turn in messages.chunks(TURN) {
