@@ -13,6 +13,7 @@ pub mod text;
 
 pub mod backoff;
 pub mod config;
+pub mod gathering;
 pub mod shutdown;
 
 pub mod balance;

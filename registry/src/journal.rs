@@ -166,7 +166,10 @@ impl Journal {
         }
         let (waiter, synced) = oneshot::channel();
         writing.waiters.push(waiter);
-        if writing.committer_waits {
+        if writing
+            .committer_waits_for
+            .is_some_and(|enough| writing.waiters.len() >= enough)
+        {
             self.committing.notify_one();
         }
         Ok(Some(synced))

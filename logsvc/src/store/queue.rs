@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use homeroom::gathering::Gathering;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
@@ -39,6 +40,8 @@ enum State {
 struct Waiting {
     appends: VecDeque<Append>,
     state: State,
+    /// How many appends the committer is to be woken for: while it is at work it finds by itself what waits.
+    committer_waits_for: Option<usize>,
 }
 
 /// Batches in the order in which they are written.
@@ -96,8 +99,12 @@ impl Queue {
             answer,
             _room: room,
         });
-        drop(waiting);
-        self.arrived.notify_one();
+        if waiting
+            .committer_waits_for
+            .is_some_and(|enough| waiting.appends.len() >= enough)
+        {
+            self.arrived.notify_one();
+        }
         Ok(Written::new(written))
     }
 
@@ -115,26 +122,39 @@ impl Queue {
         room.map_err(|_| Error::Overloaded)?.map_err(|_| Error::StoreFailed)
     }
 
-    /// Takes what waits, as much as makes a group, as soon as something does. Returns without it at `until`.
-    pub(super) fn take(&self, until: Option<Instant>) -> Work {
+    /// How many batches wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting().appends.len()
+    }
+
+    /// Takes what waits, as much as makes a group, as soon as that is enough. Returns without it at `until`.
+    pub(super) fn take(&self, until: Option<Instant>, gathering: Gathering) -> Work {
         let mut waiting = self.waiting();
         loop {
-            if !waiting.appends.is_empty() {
+            let now = Instant::now();
+            let (mut enough, patience) = gathering.enough(now);
+            if waiting.state != State::Open || self.size_bytes() >= GROUP_BYTES {
+                enough = 1;
+            }
+            if waiting.appends.len() >= enough {
                 return Work::Group(group(&mut waiting.appends));
             }
             if waiting.state != State::Open {
                 return Work::End;
             }
-            let rest = until.map(|until| until.saturating_duration_since(Instant::now()));
-            waiting = match rest {
-                Some(Duration::ZERO) => return Work::Nothing,
-                Some(rest) => self
-                    .arrived
-                    .wait_timeout(waiting, rest)
-                    .map(|(waiting, _)| waiting)
-                    .unwrap_or_else(|error| error.into_inner().0),
+            let due = until.map(|until| until.saturating_duration_since(now));
+            if due.is_some_and(|due| due.is_zero()) {
+                return Work::Nothing;
+            }
+            waiting.committer_waits_for = Some(enough);
+            waiting = match patience.into_iter().chain(due).min() {
                 None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Some(rest) => {
+                    let woken = self.arrived.wait_timeout(waiting, rest);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
             };
+            waiting.committer_waits_for = None;
         }
     }
 

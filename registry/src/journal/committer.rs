@@ -1,7 +1,12 @@
 //! The thread that syncs: once for all that wait.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
 
+use homeroom::gathering::Gathering;
 use tokio::sync::oneshot;
 
 use super::{
@@ -25,18 +30,23 @@ struct Group {
 impl Journal {
     /// Syncs until the journal is closed and all that wait are told.
     pub fn commit_until_closed(&self) {
-        while let Some(group) = self.next_group() {
+        let mut gathering = Gathering::new(Instant::now());
+        while let Some(group) = self.next_group(gathering) {
+            let (answered, started) = (group.waiters.len(), Instant::now());
             self.commit(group);
+            let callers = answered + self.lock().waiters.len();
+            gathering = Gathering::after(callers, started.elapsed(), Instant::now());
         }
         self.say_goodbye();
     }
 
-    fn next_group(&self) -> Option<Group> {
+    fn next_group(&self, gathering: Gathering) -> Option<Group> {
         let mut writing = self.lock();
         loop {
+            let (enough, patience) = gathering.enough(Instant::now());
             let target = writing.next.as_ref().or(writing.current.as_ref());
             match target {
-                Some(segment) if !writing.waiters.is_empty() || writing.next.is_some() => {
+                Some(segment) if writing.waiters.len() >= enough || writing.next.is_some() => {
                     return Some(Group {
                         number: segment.number,
                         writer: segment.writer.clone(),
@@ -51,12 +61,17 @@ impl Journal {
                     writing.is_unkept = true;
                     answer(std::mem::take(&mut writing.waiters), Err(fault));
                 }
-                _ if writing.closing => return None,
+                _ if writing.closing && writing.waiters.is_empty() => return None,
                 _ => {
-                    writing.committer_waits = true;
-                    let woken = self.committing.wait(writing);
-                    writing = woken.unwrap_or_else(std::sync::PoisonError::into_inner);
-                    writing.committer_waits = false;
+                    writing.committer_waits_for = Some(enough);
+                    writing = match patience {
+                        None => self.committing.wait(writing).unwrap_or_else(PoisonError::into_inner),
+                        Some(patience) => {
+                            let woken = self.committing.wait_timeout(writing, patience);
+                            woken.unwrap_or_else(PoisonError::into_inner).0
+                        }
+                    };
+                    writing.committer_waits_for = None;
                 }
             }
         }

@@ -112,8 +112,8 @@ pub(super) struct Writing {
     pub(super) last_number: u64,
     /// Who waits for the next sync.
     pub(super) waiters: Vec<oneshot::Sender<Result<(), Fault>>>,
-    /// Whether the committer has to be woken: while it is at work it finds by itself who waits.
-    pub(super) committer_waits: bool,
+    /// How many waiters the committer is to be woken for: while it is at work it finds by itself who waits.
+    pub(super) committer_waits_for: Option<usize>,
     /// Whether a sync is under way that somebody waits for.
     pub(super) syncing: bool,
     /// Whether something that somebody waited for could not be synced, and is in no fresh segment yet.
@@ -139,7 +139,7 @@ impl Writing {
             older,
             abandoned: Vec::new(),
             waiters: Vec::new(),
-            committer_waits: false,
+            committer_waits_for: None,
             syncing: false,
             is_unkept: false,
             state: DiskState::Synced,
