@@ -8,7 +8,7 @@ use std::{fmt, io};
 
 use zstd::{
     bulk::{Compressor, Decompressor},
-    zstd_safe::{CParameter, DParameter, compress_bound},
+    zstd_safe::{CParameter, DParameter, Strategy, compress_bound},
 };
 
 pub(super) use self::walk::{Found, Walk};
@@ -19,19 +19,48 @@ use super::damaged;
 pub(super) const FRAME_BYTES: usize = 256 * 1024;
 /// More text in a frame is damage: the longest line is far shorter, and what is read at once has to fit into memory.
 pub(super) const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Entries have ids at random that nothing makes shorter, between texts that are the same each time. The fast search of
-/// level 1 finds those and stops there: it is both faster and smaller than levels 2 to 9 (46 against 47 to 54 bytes an
-/// entry), which take parts of ids for repetitions.
+/// The level that all else starts from.
 const LEVEL: i32 = 1;
+
+/// How hard it is looked for repetitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// Some microsecond an entry: while many come.
+    Fast,
+    /// Five times as long, for an eighth fewer bytes: when there is time.
+    Thorough,
+}
+
+impl Effort {
+    /// What differs from the level.
+    fn parameters(self) -> &'static [CParameter] {
+        match self {
+            Self::Fast => &[],
+            // Entries have ids at random that nothing makes shorter, between texts that are the same each time. What is
+            // taken for a repetition has at least six letters, so that it is none that two ids have by chance; no level
+            // has that, and with it this search takes fewer bytes than level 9, in less time.
+            Self::Thorough => &[
+                CParameter::Strategy(Strategy::ZSTD_lazy2),
+                CParameter::MinMatch(6),
+                CParameter::SearchLog(5),
+                CParameter::HashLog(17),
+                CParameter::ChainLog(18),
+                CParameter::TargetLength(32),
+            ],
+        }
+    }
+}
 
 /// Makes frames.
 pub(super) struct Packer(Compressor<'static>);
 
 impl Packer {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(effort: Effort) -> io::Result<Self> {
         let mut compressor = Compressor::new(LEVEL)?;
-        compressor.set_parameter(CParameter::ContentSizeFlag(true))?;
-        compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+        let always = [CParameter::ContentSizeFlag(true), CParameter::ChecksumFlag(true)];
+        for parameter in always.iter().chain(effort.parameters()) {
+            compressor.set_parameter(*parameter)?;
+        }
         Ok(Self(compressor))
     }
 

@@ -18,10 +18,10 @@ use tracing::{debug, error, warn};
 
 pub(super) use self::deletion::Deletion;
 pub use self::deletion::Usage;
-use self::pace::Pace;
+use self::pace::{Pace, Speed};
 use super::{
     disk::Files,
-    frames::FRAME_BYTES,
+    frames::{Effort, FRAME_BYTES},
     plain::{self, Plain},
     sealed::{Caches, Sealed, Sealing},
     segments::{Segment, Segments},
@@ -162,7 +162,7 @@ impl Keeping {
         loop {
             self.deletion.make_room(false);
             self.learn();
-            let is_sealed = !self.gives_way() && self.seal_next();
+            let is_sealed = self.effort().is_some_and(|effort| self.seal_next(effort));
             if !is_sealed && !self.bell.wait() {
                 return;
             }
@@ -182,19 +182,30 @@ impl Keeping {
         }
     }
 
-    /// Whether sealing waits, since entries come in a burst, which would take longer for it.
-    fn gives_way(&mut self) -> bool {
-        let is_burst = self.pace.is_burst(Instant::now(), self.segments.last());
+    /// How sealing goes about it; `None` while entries come in a burst, which would take longer for it.
+    fn effort(&mut self) -> Option<Effort> {
+        match self.pace.look(Instant::now(), self.segments.last()) {
+            Speed::Quiet => Some(Effort::Thorough),
+            Speed::Busy => Some(Effort::Fast),
+            Speed::Burst => {
+                let has_room = self.backlog_bytes() < self.deletion.room_bytes() / BACKLOG_PART;
+                (!has_room).then_some(Effort::Fast)
+            }
+        }
+    }
+
+    /// What the segments take that wait to be sealed.
+    fn backlog_bytes(&self) -> u64 {
         let list = self.segments.list();
         let unsealed = list.iter().filter_map(|segment| match &**segment {
             Segment::Plain(plain) if plain.is_closed() => Some(plain.index().size_bytes()),
             _ => None,
         });
-        is_burst && unsealed.sum::<u64>() < self.deletion.room_bytes() / BACKLOG_PART
+        unsealed.sum()
     }
 
     /// Seals the oldest segment that can be. Returns whether it did.
-    fn seal_next(&mut self) -> bool {
+    fn seal_next(&mut self, effort: Effort) -> bool {
         if self.retry.elapsed() >= RETRY_INTERVAL {
             self.failed.clear();
         }
@@ -204,7 +215,7 @@ impl Keeping {
             _ => None,
         });
         let Some(plain) = next else { return false };
-        self.seal(&plain).unwrap_or_else(|error| {
+        self.seal(&plain, effort).unwrap_or_else(|error| {
             let path = self.files.path(&plain::file_name(plain.first()));
             warn!(file.path = %path.display(), %error, "cannot seal a segment of the log");
             self.failed.insert(plain.first());
@@ -214,7 +225,7 @@ impl Keeping {
     }
 
     /// Seals a segment, and deletes its plain file once readers find the sealed one. Returns whether it did.
-    fn seal(&self, plain: &Arc<Plain>) -> io::Result<bool> {
+    fn seal(&self, plain: &Arc<Plain>, effort: Effort) -> io::Result<bool> {
         let (first, size_bytes) = (plain.first(), plain.index().size_bytes());
         if size_bytes == 0 {
             self.segments
@@ -230,6 +241,7 @@ impl Keeping {
             writers: writers(plain),
             stop: &self.bell.stop,
             frame_bytes: FRAME_BYTES,
+            effort,
         };
         if !sealing.run()? {
             return Ok(false);

@@ -4,6 +4,16 @@ use std::time::Instant;
 
 /// More entries in a second than this are a burst: sealing as many takes a processor a good part of that second.
 const BURST_ENTRIES: u64 = 100_000;
+/// With more in a second than this the log is busy: sealing as many thoroughly takes an eighth of a processor.
+const BUSY_ENTRIES: u64 = 20_000;
+
+/// How fast entries come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speed {
+    Quiet,
+    Busy,
+    Burst,
+}
 
 /// Where the log ended when it was looked at.
 #[derive(Debug)]
@@ -17,14 +27,19 @@ impl Pace {
         Self { since: now, last }
     }
 
-    /// Whether entries have come in a burst since the last look, now that `last` is the number of the last one.
-    pub(super) fn is_burst(&mut self, now: Instant, last: u64) -> bool {
+    /// How fast entries have come since the last look, now that `last` is the number of the last one.
+    pub(super) fn look(&mut self, now: Instant, last: u64) -> Speed {
         let before = std::mem::replace(self, Self::new(now, last));
         let (entries, elapsed) = (
             last.saturating_sub(before.last),
             now.saturating_duration_since(before.since),
         );
-        u128::from(entries) * 1_000_000_000 > u128::from(BURST_ENTRIES) * elapsed.as_nanos()
+        let is_above = |limit| u128::from(entries) * 1_000_000_000 > u128::from(limit) * elapsed.as_nanos();
+        match () {
+            () if is_above(BURST_ENTRIES) => Speed::Burst,
+            () if is_above(BUSY_ENTRIES) => Speed::Busy,
+            () => Speed::Quiet,
+        }
     }
 }
 
@@ -35,22 +50,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_more_than_so_many_entries_a_second_since_the_last_look() {
+    fn what_counts_are_the_entries_a_second_since_the_last_look() {
         let (start, mut at) = (Instant::now(), Duration::ZERO);
         let (mut pace, mut last) = (Pace::new(start, 7), 7);
         let rows = [
-            (1000, 0, false),
-            (1000, BURST_ENTRIES, false),
-            (1000, BURST_ENTRIES + 1, true),
-            (100, BURST_ENTRIES / 10, false),
-            (100, BURST_ENTRIES / 5, true),
-            (5000, BURST_ENTRIES * 2, false),
-            (0, 0, false),
-            (0, 1, true),
+            (1000, 0, Speed::Quiet),
+            (1000, BUSY_ENTRIES, Speed::Quiet),
+            (1000, BUSY_ENTRIES + 1, Speed::Busy),
+            (1000, BURST_ENTRIES, Speed::Busy),
+            (1000, BURST_ENTRIES + 1, Speed::Burst),
+            (100, BURST_ENTRIES / 10, Speed::Busy),
+            (100, BURST_ENTRIES / 5, Speed::Burst),
+            (5000, BUSY_ENTRIES * 2, Speed::Quiet),
+            (0, 0, Speed::Quiet),
+            (0, 1, Speed::Burst),
         ];
-        for (millis, entries, is_burst) in rows {
+        for (millis, entries, speed) in rows {
             (at, last) = (at + Duration::from_millis(millis), last + entries);
-            assert_eq!(pace.is_burst(start + at, last), is_burst, "{entries} in {millis} ms");
+            assert_eq!(pace.look(start + at, last), speed, "{entries} in {millis} ms");
         }
     }
 }

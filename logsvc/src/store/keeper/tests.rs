@@ -19,7 +19,7 @@ pub(in crate::store) fn seal(files: Arc<dyn Files>) -> bool {
         panic!("there is a plain segment");
     };
     plain.close(Writers::default().encode());
-    keeping.seal(&plain).is_ok()
+    keeping.seal(&plain, Effort::Fast).is_ok()
 }
 
 /// A disk without room: it says how much is free, and nothing can be written.
@@ -145,7 +145,7 @@ fn all_but_the_last_segment_are_sealed_oldest_first_and_readers_notice_nothing()
         let expected_kinds: Vec<_> = (0..).zip(firsts(3)).map(|(n, first)| (first, n < sealed)).collect();
         assert_eq!(kinds(&keeping), expected_kinds);
         assert_eq!(all(&keeping.segments), expected);
-        assert_eq!(keeping.seal_next(), sealed < 2);
+        assert_eq!(keeping.seal_next(Effort::Fast), sealed < 2);
     }
     assert_eq!(numbers(&before), (1..=ENTRIES).collect::<Vec<_>>());
     assert!(!directory.path().join(plain::file_name(1)).exists());
@@ -156,7 +156,7 @@ fn a_segment_that_cannot_be_sealed_stays_as_it_is_and_is_left_alone_for_a_while(
     let directory = directory(3);
     let full = Arc::new(Full(files(&directory), 0));
     let mut keeping = keeping(full, &firsts(3), StoreSettings::default());
-    assert_eq!([(); 3].map(|()| keeping.seal_next()), [true, true, false]);
+    assert_eq!([(); 3].map(|()| keeping.seal_next(Effort::Fast)), [true, true, false]);
     assert_eq!(
         kinds(&keeping),
         firsts(3).into_iter().map(|first| (first, false)).collect::<Vec<_>>()
@@ -172,7 +172,7 @@ fn at_zero_bytes_free_the_oldest_segments_are_deleted_but_never_the_last() {
     let Some(Segment::Plain(plain)) = keep_sealed.segments.list().first().map(|segment| (**segment).clone()) else {
         panic!("there is a plain segment");
     };
-    assert!(keep_sealed.seal(&plain).expect("sealed"));
+    assert!(keep_sealed.seal(&plain, Effort::Thorough).expect("sealed"));
     let sealed = keep_sealed.segments.list()[0].clone();
     let full = Arc::new(Full(files, 0));
     let keeping = keeping(full, &firsts(4)[1..], StoreSettings::default());
@@ -223,7 +223,7 @@ fn what_is_deleted_while_it_is_sealed_does_not_come_back() {
         panic!("there is a plain segment");
     };
     keeping.segments.change(|segments| drop(segments.remove(0)));
-    assert!(keeping.seal(&plain).expect("no error"));
+    assert!(keeping.seal(&plain, Effort::Fast).expect("no error"));
     let names: Vec<_> = keeping
         .files
         .list()
@@ -286,18 +286,17 @@ fn sealing_waits_while_entries_come_in_a_burst_unless_too_much_waits_already() {
     };
     let bytes: u64 = list[..2].iter().map(size_bytes).sum();
     let mut room = in_a_burst((bytes + 1) * BACKLOG_PART);
-    assert!(room.gives_way());
-    assert!(!room.gives_way(), "no entry has come since");
-    assert!(!in_a_burst(bytes * BACKLOG_PART).gives_way());
+    assert_eq!(room.effort(), None);
+    assert_eq!(room.effort(), Some(Effort::Thorough), "no entry has come since");
+    assert_eq!(in_a_burst(bytes * BACKLOG_PART).effort(), Some(Effort::Fast));
     // Without a limit, or with less room than that, the disk is the limit.
-    for (free_bytes, gives_way) in [((bytes + 1) * BACKLOG_PART, true), (bytes * BACKLOG_PART, false)] {
+    for (free_bytes, effort) in [
+        ((bytes + 1) * BACKLOG_PART, None),
+        (bytes * BACKLOG_PART, Some(Effort::Fast)),
+    ] {
         for limit in [0, u64::MAX] {
             let disk = Arc::new(Full(files.clone(), free_bytes));
-            assert_eq!(
-                in_a_burst_on(disk, limit).gives_way(),
-                gives_way,
-                "{free_bytes} of {limit}"
-            );
+            assert_eq!(in_a_burst_on(disk, limit).effort(), effort, "{free_bytes} of {limit}");
         }
     }
 }

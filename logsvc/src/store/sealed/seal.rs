@@ -10,7 +10,7 @@ use std::{
 use super::file_name;
 use crate::store::{
     disk::{Contents, Files, Reading},
-    frames::{FRAME_BYTES_MAX, Packer},
+    frames::{Effort, FRAME_BYTES_MAX, Packer},
     sidecar::{self, Builder},
     writers::Writers,
 };
@@ -40,6 +40,7 @@ pub(in crate::store) struct Sealing<'a> {
     pub(in crate::store) stop: &'a AtomicBool,
     /// A frame ends with the line that reaches so many bytes.
     pub(in crate::store) frame_bytes: usize,
+    pub(in crate::store) effort: Effort,
 }
 
 impl Sealing<'_> {
@@ -70,7 +71,7 @@ impl Sealing<'_> {
         let frame_bytes = frame_bytes.max(self.frame_bytes);
         let file = self.files.create(temporary)?;
         let mut lines = BufReader::with_capacity(READ_BYTES, Reading::new(self.plain).take(self.size_bytes));
-        let (mut packer, mut builder) = (Packer::new()?, Builder::new(self.first, self.writers));
+        let (mut packer, mut builder) = (Packer::new(self.effort)?, Builder::new(self.first, self.writers));
         let (mut text, mut frame, mut offset) = (Vec::with_capacity(frame_bytes), Vec::new(), 0);
         while read_lines(&mut lines, frame_bytes, &mut text)? {
             if self.stop.load(Ordering::Relaxed) {

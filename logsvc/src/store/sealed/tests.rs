@@ -13,7 +13,7 @@ use crate::{
     store::{
         Kind, WriterId,
         disk::Directory,
-        frames::{Found, Walk},
+        frames::{Effort, Found, Walk},
         keeper,
         plain::{self, Plain},
         scan::{Tear, scan},
@@ -72,6 +72,7 @@ fn seal(files: &dyn Files) -> io::Result<bool> {
         writers: Writers::default(),
         stop: &AtomicBool::new(false),
         frame_bytes: FRAME_BYTES,
+        effort: Effort::Thorough,
     };
     sealing.run()
 }
@@ -393,6 +394,7 @@ fn what_is_told_to_stop_leaves_nothing() {
         writers: Writers::default(),
         stop: &AtomicBool::new(true),
         frame_bytes: FRAME_BYTES,
+        effort: Effort::Thorough,
     };
     assert!(!sealing.run().expect("no error"));
     assert_eq!(fixture.names(), [plain::file_name(1)].into());
