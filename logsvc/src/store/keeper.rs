@@ -36,7 +36,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 const NICENESS: i32 = 5;
 /// The part of the room for segments that those may take which wait to be sealed until a burst of entries is over: so much
 /// less is kept then of what is sealed.
-const BACKLOG_PART: u64 = 8;
+const BACKLOG_PART: u64 = 4;
 
 /// What the thread is asked to do.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 /// More entries in a second than this are a burst: sealing as many takes a processor a good part of that second.
 const BURST_ENTRIES: u64 = 100_000;
-/// With more in a second than this the log is busy: sealing as many thoroughly takes an eighth of a processor.
+/// With more in a second than this the log is busy: sealing as many thoroughly takes a seventh of a processor.
 const BUSY_ENTRIES: u64 = 20_000;
 
 /// How fast entries come.
