@@ -194,3 +194,60 @@ fn group(appends: &mut VecDeque<Append>) -> Vec<Append> {
     let length = appends.iter().position(is_full).unwrap_or(appends.len());
     appends.drain(..length).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(size_bytes: usize) -> Batch {
+        let mut batch = Batch::default();
+        batch.text.resize(size_bytes, b'x');
+        batch
+    }
+
+    async fn push(queue: &Queue, size_bytes: usize) -> Result<Written, Error> {
+        queue.push(batch(size_bytes), Durability::Synced, Fate::default()).await
+    }
+
+    fn taken(work: Work) -> usize {
+        match work {
+            Work::Group(group) => group.len(),
+            other => panic!("{other:?} is no group"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_room_for_some_seconds_is_refused() {
+        let queue = Queue::new();
+        let _written = push(&queue, QUEUE_BYTES_MAX).await.expect("room");
+        let started = tokio::time::Instant::now();
+        let refused = push(&queue, 1).await;
+        assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
+        assert_eq!(started.elapsed(), ROOM_WAIT_MAX);
+        drop(queue.take(None, Gathering::new(Instant::now())));
+        push(&queue, 1).await.expect("room once it is taken and answered");
+    }
+
+    #[tokio::test]
+    async fn a_group_is_taken_once_it_is_as_large_as_the_last_one() {
+        let (queue, now) = (Queue::new(), Instant::now());
+        let patient = Gathering::after(2, Duration::from_secs(1), now + Duration::from_secs(3600));
+        let _first = push(&queue, 1).await.expect("room");
+        let due = queue.take(Some(now), patient);
+        assert!(matches!(due, Work::Nothing), "{due:?}");
+        let _second = push(&queue, 1).await.expect("room");
+        assert_eq!(taken(queue.take(None, patient)), 2);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_waited_for_once_a_group_is_full_or_the_queue_is_closed() {
+        let queue = Queue::new();
+        let patient = Gathering::after(9, Duration::from_secs(1), Instant::now() + Duration::from_secs(3600));
+        let _full = push(&queue, GROUP_BYTES).await.expect("room");
+        assert_eq!(taken(queue.take(None, patient)), 1);
+        let _last = push(&queue, 1).await.expect("room");
+        queue.close();
+        assert_eq!(taken(queue.take(None, patient)), 1);
+        assert!(matches!(queue.take(None, patient), Work::End));
+    }
+}
