@@ -22,14 +22,13 @@ pub(super) const GRPC: &str = "grpc";
 /// The method that the server does not have.
 pub(super) const OTHER: &str = "_OTHER";
 
-/// The methods that begin no trace, so that a mesh with nothing to do is quiet: they keep it going, and carry what is
-/// traced. In a trace that somebody else has begun, and that is sampled, they make spans as any other.
-const BEGIN_NONE: [&str; 6] = [
+/// The methods that begin no trace, so that a mesh with nothing to do is quiet: they keep it going, carry what is traced,
+/// and look at it. In a trace that somebody else has begun, and that is sampled, they make spans as any other.
+const BEGIN_NONE: [&str; 5] = [
     "/grpc.health.v1.Health/",
     "/grpc.reflection.",
     "/homeroom.registry.v1.Registry/",
-    "/homeroom.log.v1.Log/Write",
-    "/homeroom.log.v1.Log/Ingest",
+    "/homeroom.log.v1.Log/",
     "/opentelemetry.proto.collector.",
 ];
 

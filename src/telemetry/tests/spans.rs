@@ -1,18 +1,23 @@
 use std::time::Duration;
 
 use http::HeaderValue;
-use tonic::{Code, Request, Status, service::Routes};
+use tonic::{Code, Request, Response, Status, service::Routes};
 
 use super::{
     super::{Context, Sampler, TraceContext, conventions, queue::Entries},
-    recording, scripted_log,
+    recording,
 };
 use crate::{
     balance::Channel,
     proto::{
-        grades::v1::{ListStudentsRequest, grades_client::GradesClient},
+        grades::v1::{
+            AddGradeRequest, AddGradeResponse, GetStudentRequest, GetStudentResponse, ListStudentsRequest,
+            ListStudentsResponse,
+            grades_client::GradesClient,
+            grades_server::{Grades, GradesServer},
+        },
         health::v1::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient},
-        log::v1::{Entry, GetStatusRequest, Span, SpanKind, SpanStatus, log_client::LogClient},
+        log::v1::{Entry, Span, SpanKind, SpanStatus},
         registry::v1::{WatchServicesRequest, registry_client::RegistryClient},
     },
     testing::{Port, ScriptedRegistry, Server, scripted_health, snapshot, soon},
@@ -46,11 +51,36 @@ fn attribute<'e>(entry: &'e Entry, key: &str) -> &'e str {
 
 async fn check(channel: Channel) -> Result<HealthCheckResponse, Status> {
     let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
-    answer.map(tonic::Response::into_inner)
+    answer.map(Response::into_inner)
 }
 
 fn in_trace<F: Future>(trace: TraceContext, future: F) -> impl Future<Output = F::Output> {
     Context::default().with_trace(trace).scope(future)
+}
+
+/// A service whose calls are traced, and fail.
+struct Unscripted;
+
+#[tonic::async_trait]
+impl Grades for Unscripted {
+    async fn list_students(&self, _: Request<ListStudentsRequest>) -> Result<Response<ListStudentsResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn get_student(&self, _: Request<GetStudentRequest>) -> Result<Response<GetStudentResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn add_grade(&self, _: Request<AddGradeRequest>) -> Result<Response<AddGradeResponse>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+}
+
+async fn list_students(channel: Channel) -> Status {
+    let answer = GradesClient::new(channel)
+        .list_students(ListStudentsRequest::default())
+        .await;
+    answer.expect_err("it is not scripted")
 }
 
 fn fine() -> Result<HealthCheckResponse, Status> {
@@ -166,8 +196,7 @@ fn a_server_is_at_fault_for_six_codes_and_a_client_has_failed_by_all_but_one() {
 async fn a_call_without_a_trace_begins_one_unless_it_keeps_the_mesh_going() {
     let (_recording, entries) = recording(Sampler::default());
     let (health, mut calls) = scripted_health();
-    let (log, _ingests) = scripted_log();
-    let server = Server::start(Routes::new(health).add_service(log));
+    let server = Server::start(Routes::new(health).add_service(GradesServer::new(Unscripted)));
     let checking = tokio::spawn(check(server.channel()));
     let call = calls.next().await;
     assert!(call.metadata.get("traceparent").is_none());
@@ -175,10 +204,9 @@ async fn a_call_without_a_trace_begins_one_unless_it_keeps_the_mesh_going() {
     assert!(!trace.is_sampled());
     call.answer(fine());
     checking.await.expect("no panic").expect("an answer");
-    let status = LogClient::new(server.channel()).get_status(GetStatusRequest {}).await;
-    assert_eq!(status.expect_err("it is not scripted").code(), Code::Unimplemented);
+    assert_eq!(list_students(server.channel()).await.code(), Code::Unimplemented);
     let [client, served] = spans(&entries).await;
-    assert_eq!(client.message, "homeroom.log.v1.Log/GetStatus");
+    assert_eq!(client.message, "homeroom.grades.v1.Grades/ListStudents");
     assert_eq!(
         (span(&client).parent_span_id.as_str(), &span(&served).parent_span_id),
         ("", &client.span_id)
@@ -198,13 +226,13 @@ fn what_keeps_the_mesh_going_and_what_carries_telemetry_begins_no_trace() {
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         "/homeroom.registry.v1.Registry/WatchServices",
         "/homeroom.log.v1.Log/Write",
-        "/homeroom.log.v1.Log/Ingest",
+        "/homeroom.log.v1.Log/Query",
         "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
     ] {
         assert!(!conventions::begins_trace(quiet), "{quiet}");
     }
     for loud in [
-        "/homeroom.log.v1.Log/Query",
+        "/homeroom.logbook.v1.Log/Query",
         "/homeroom.grades.v1.Grades/AddGrade",
         "/",
         "",
@@ -218,12 +246,8 @@ async fn a_call_that_is_not_sampled_says_so_and_leaves_no_span() {
     let sampler = Sampler::named("traceidratio", 0.0).expect("a sampler");
     let (_recording, entries) = recording(sampler);
     let (health, mut calls) = scripted_health();
-    let (log, _ingests) = scripted_log();
-    let server = Server::start(Routes::new(health).add_service(log));
-    LogClient::new(server.channel())
-        .get_status(GetStatusRequest {})
-        .await
-        .expect_err("it is not scripted");
+    let server = Server::start(Routes::new(health).add_service(GradesServer::new(Unscripted)));
+    list_students(server.channel()).await;
     let trace = TraceContext::start();
     let checking = tokio::spawn(in_trace(trace, check(server.channel())));
     let call = calls.next().await;
