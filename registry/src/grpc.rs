@@ -25,16 +25,18 @@ use homeroom::{
     model::{self, Epoch, Incarnation, Instance, InstanceKey, InvalidField, Registration, Revision, ServiceName},
     page::{PAGE_SIZE_BYTES_MAX, PAGE_SIZE_MAX},
     proto::registry::v1::{
-        self as proto, AcknowledgeRevisionRequest, AcknowledgeRevisionResponse, DeregisterRequest, DeregisterResponse,
-        GetInstanceRequest, GetInstanceResponse, GetStatusRequest, GetStatusResponse, ListChangesRequest,
-        ListChangesResponse, ListInstancesRequest, ListInstancesResponse, ListServicesRequest, ListServicesResponse,
-        RegisterRequest, RegisterResponse, RenewLeaseRequest, RenewLeaseResponse, WatchChangesRequest,
-        WatchChangesResponse, WatchServicesRequest, WatchServicesResponse,
-        registry_server::{Registry, RegistryServer},
+        AcknowledgeRevisionRequest, AcknowledgeRevisionResponse, DeregisterRequest, DeregisterResponse,
+        GetInstanceRequest, GetStatusRequest, GetStatusResponse, ListChangesRequest, ListInstancesRequest,
+        ListServicesRequest, ListServicesResponse, RegisterRequest, RenewLeaseRequest, RenewLeaseResponse,
+        WatchChangesRequest, WatchServicesRequest,
+        ready::{
+            GetInstanceResponse, ListChangesResponse, ListInstancesResponse, RegisterResponse, WatchChangesResponse,
+            WatchServicesResponse,
+            registry_server::{Registry, RegistryServer},
+        },
     },
     shutdown::Shutdown,
 };
-use prost::Message;
 use tonic::{Request, Response, Status};
 
 pub use self::ready::ReadyAnswers;
@@ -97,16 +99,16 @@ fn incarnation(number: u64) -> Option<Incarnation> {
 }
 
 /// The first page of the serving instances that an instance requires.
-fn required_instances(instance: &Instance, state: &State) -> Vec<proto::Instance> {
+fn required_instances(instance: &Instance, state: &State) -> Vec<Vec<u8>> {
     let required = instance.registration.required_services.iter();
     let required = required.flat_map(|service| state.catalog.instances_of(service));
     let serving = required.filter(|instance| instance.is_serving());
     let mut size_bytes = 0;
     serving
-        .map(|instance| proto::Instance::from(&**instance))
+        .map(|instance| instance.encode_to_vec())
         .take(PAGE_SIZE_MAX)
         .take_while(|instance| {
-            size_bytes += instance.encoded_len();
+            size_bytes += instance.len();
             size_bytes <= PAGE_SIZE_BYTES_MAX
         })
         .collect()
@@ -143,7 +145,7 @@ impl Registry for Api {
             .engine
             .register(registration, renews, actor, registrant, verify)
             .await?;
-        let message = Some((&*instance).into());
+        let message = instance.encode_to_vec();
         Ok(Response::new(self.engine.store.read(|state| {
             let cyclic = state.catalog.cyclic_services(&instance.registration);
             RegisterResponse {
@@ -189,7 +191,7 @@ impl Registry for Api {
         let instance = self.engine.store.read(|state| state.catalog.get(&key).cloned());
         let instance = instance.ok_or(Error::InstanceNotFound(key))?;
         Ok(Response::new(GetInstanceResponse {
-            instance: Some((&*instance).into()),
+            instance: instance.encode_to_vec(),
         }))
     }
 

@@ -1,7 +1,7 @@
 //! What an instance wants its clients to know.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt::{self, Write},
 };
 
@@ -42,10 +42,8 @@ impl fmt::Debug for Metadata {
     }
 }
 
-impl From<HashMap<String, String>> for Metadata {
-    fn from(pairs: HashMap<String, String>) -> Self {
-        let mut pairs: Vec<_> = pairs.into_iter().collect();
-        pairs.sort_unstable();
+impl From<BTreeMap<String, String>> for Metadata {
+    fn from(pairs: BTreeMap<String, String>) -> Self {
         let texts = || pairs.iter().flat_map(|(key, value)| [key, value]);
         let size_bytes = texts().map(|text| text.len() + LENGTH_BYTES).sum();
         let mut all = String::with_capacity(size_bytes);
@@ -56,7 +54,7 @@ impl From<HashMap<String, String>> for Metadata {
     }
 }
 
-impl From<&Metadata> for HashMap<String, String> {
+impl From<&Metadata> for BTreeMap<String, String> {
     fn from(metadata: &Metadata) -> Self {
         let pairs = metadata.iter();
         pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
@@ -70,9 +68,9 @@ mod tests {
     #[test]
     fn every_text_comes_back_as_it_was() {
         let texts = [("", "12:"), ("b", ""), ("a", ":1:"), ("ü", "\0\n"), ("1:a", "0:")];
-        let pairs: HashMap<_, _> = texts.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let pairs: BTreeMap<_, _> = texts.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let metadata = Metadata::from(pairs.clone());
-        assert_eq!(HashMap::from(&metadata), pairs);
+        assert_eq!(BTreeMap::from(&metadata), pairs);
         assert!(metadata.iter().is_sorted());
         assert_eq!(metadata.iter().count(), texts.len());
         assert_eq!(metadata.size_bytes(), 17);
