@@ -48,7 +48,7 @@ fn instance(instance: &Instance, fields: &mut Fields<'_>) {
     fields.number(12, instance.revision.0);
     fields.message(13, |fields| health(&instance.health, fields));
     if let Some(registrant) = instance.registrant {
-        fields.displayed(14, registrant);
+        fields.ip(14, registrant);
     }
 }
 
