@@ -23,7 +23,7 @@ fn time() -> impl Strategy<Value = SystemTime> {
     })
 }
 
-/// Within the bounds of a field, or what is not given.
+/// Within the bounds of a field.
 fn duration(bounds: std::ops::RangeInclusive<Duration>) -> impl Strategy<Value = Duration> {
     let nanos = bounds.start().as_nanos()..=bounds.end().as_nanos();
     nanos.prop_map(|nanos| Duration::new((nanos / 1_000_000_000) as u64, (nanos % 1_000_000_000) as u32))
