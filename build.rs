@@ -27,8 +27,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(PROTOS, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("homeroom.bin"), descriptors.encode_to_vec())?;
-    // The registry's server whose answers have instances that are bytes already.
-    let answers = [
+    // The registry's server whose messages have instances as bytes.
+    let messages = [
+        "RegisterRequest",
         "RegisterResponse",
         "GetInstanceResponse",
         "ListInstancesResponse",
@@ -36,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "ListChangesResponse",
         "WatchChangesResponse",
     ];
-    server_by_hand(REGISTRY, "homeroom.registry.v1", "ready", &answers, &out)?;
+    server_by_hand(REGISTRY, "homeroom.registry.v1", "ready", &messages, &out)?;
     // Log's server for those who read entries where they lie.
     let requests = ["WriteRequest", "IngestRequest"];
     server_by_hand(LOG, "homeroom.log.v1", "in_place", &requests, &out)?;

@@ -12,10 +12,23 @@ pub mod registry {
     pub mod v1 {
         tonic::include_proto!("homeroom.registry.v1");
 
-        /// The server of the Registry whose answers have instances and changes that are bytes already, as the model
-        /// encodes them.
+        /// The server of the Registry whose messages have instances and changes as bytes: in answers as the model
+        /// encodes them, in a registration to be read where they lie.
         pub mod ready {
             include!(concat!(env!("OUT_DIR"), "/ready/homeroom.registry.v1.rs"));
+
+            /// A [`RegisterRequest`](super::RegisterRequest). Of an instance that is given twice the last one counts.
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct RegisterRequest {
+                #[prost(bytes = "vec", optional, tag = "1")]
+                pub instance: Option<Vec<u8>>,
+                #[prost(bool, tag = "2")]
+                pub verify: bool,
+                #[prost(message, optional, tag = "3")]
+                pub verify_timeout: Option<prost_types::Duration>,
+                #[prost(uint64, tag = "4")]
+                pub incarnation: u64,
+            }
 
             /// A [`RegisterResponse`](super::RegisterResponse).
             #[derive(Clone, PartialEq, prost::Message)]

@@ -25,18 +25,19 @@ use homeroom::{
     model::{self, Epoch, Incarnation, Instance, InstanceKey, InvalidField, Registration, Revision, ServiceName},
     page::{PAGE_SIZE_BYTES_MAX, PAGE_SIZE_MAX},
     proto::registry::v1::{
-        AcknowledgeRevisionRequest, AcknowledgeRevisionResponse, DeregisterRequest, DeregisterResponse,
+        self as proto, AcknowledgeRevisionRequest, AcknowledgeRevisionResponse, DeregisterRequest, DeregisterResponse,
         GetInstanceRequest, GetStatusRequest, GetStatusResponse, ListChangesRequest, ListInstancesRequest,
-        ListServicesRequest, ListServicesResponse, RegisterRequest, RenewLeaseRequest, RenewLeaseResponse,
-        WatchChangesRequest, WatchServicesRequest,
+        ListServicesRequest, ListServicesResponse, RenewLeaseRequest, RenewLeaseResponse, WatchChangesRequest,
+        WatchServicesRequest,
         ready::{
-            GetInstanceResponse, ListChangesResponse, ListInstancesResponse, RegisterResponse, WatchChangesResponse,
-            WatchServicesResponse,
+            GetInstanceResponse, ListChangesResponse, ListInstancesResponse, RegisterRequest, RegisterResponse,
+            WatchChangesResponse, WatchServicesResponse,
             registry_server::{Registry, RegistryServer},
         },
     },
     shutdown::Shutdown,
 };
+use prost::{DecodeError, Message};
 use tonic::{Request, Response, Status};
 
 pub use self::ready::ReadyAnswers;
@@ -128,11 +129,7 @@ impl Registry for Api {
     async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
         let (actor, registrant) = (actor(&request), registrant(&request));
         let request = request.into_inner();
-        let instance = request
-            .instance
-            .ok_or_else(|| InvalidField::new("instance", "must be given"))?;
-        limits::instance(&instance, &self.engine.limits)?;
-        let registration = Registration::try_from(instance).map_err(|error| error.within("instance"))?;
+        let registration = self.registration(request.instance)?;
         let patience = not_negative(
             "verify_timeout",
             request.verify_timeout,
@@ -290,6 +287,16 @@ impl Registry for Api {
 }
 
 impl Api {
+    fn registration(&self, instance: Option<Vec<u8>>) -> Result<Registration, Status> {
+        let bytes = instance.ok_or_else(|| InvalidField::new("instance", "must be given"))?;
+        // As tonic says it of a whole message, which the listener explains to the caller.
+        let unreadable = |error: DecodeError| Status::internal(error.to_string());
+        let instance = proto::Instance::decode(&*bytes).map_err(unreadable)?;
+        limits::instance(&instance, bytes.len(), &self.engine.limits)?;
+        let registration = Registration::try_from(instance).map_err(|error| error.within("instance"))?;
+        Ok(registration)
+    }
+
     fn scope(&self, request: WatchServicesRequest) -> Result<Scope, Error> {
         limits::names(&request.services, &self.engine.limits)?;
         let Some(instance) = request.for_instance else {

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use homeroom::{
-    proto::registry::v1::{self as proto, registry_client::RegistryClient},
+    proto::registry::v1::{self as proto, RegisterRequest, ready, registry_client::RegistryClient},
     status::reason,
 };
 use tonic::Code;
@@ -177,4 +177,24 @@ async fn answers_of_ready_bytes_are_read_as_generated_messages() {
         (Some(&instance), revision, epoch)
     );
     assert!(view.server_time.is_some() && view.view_hash != 0 && !view.more);
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_be_read_is_refused_as_a_message_that_cannot() {
+    let (engine, _) = client();
+    let api = Api {
+        engine,
+        shutdown: Shutdown::new(),
+        pages: Arc::default(),
+    };
+    let request = ready::RegisterRequest {
+        instance: Some(vec![0xff]),
+        ..Default::default()
+    };
+    let refused = api.register(Request::new(request)).await.expect_err("it is cut off");
+    let whole = RegisterRequest::decode(&[0xff][..]).expect_err("it is cut off");
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::Internal, &*whole.to_string())
+    );
 }
