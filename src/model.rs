@@ -4,6 +4,7 @@
 
 mod change;
 mod convert;
+mod encode;
 mod health;
 mod metadata;
 mod name;

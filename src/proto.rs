@@ -11,6 +11,105 @@
 pub mod registry {
     pub mod v1 {
         tonic::include_proto!("homeroom.registry.v1");
+
+        /// The server of the Registry whose messages have instances and changes as bytes: in answers as the model
+        /// encodes them, in a registration to be read where they lie.
+        pub mod ready {
+            include!(concat!(env!("OUT_DIR"), "/ready/homeroom.registry.v1.rs"));
+
+            /// A [`RegisterRequest`](super::RegisterRequest). Of an instance that is given twice the last one counts.
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct RegisterRequest {
+                #[prost(bytes = "vec", optional, tag = "1")]
+                pub instance: Option<Vec<u8>>,
+                #[prost(bool, tag = "2")]
+                pub verify: bool,
+                #[prost(message, optional, tag = "3")]
+                pub verify_timeout: Option<prost_types::Duration>,
+                #[prost(uint64, tag = "4")]
+                pub incarnation: u64,
+            }
+
+            /// A [`RegisterResponse`](super::RegisterResponse).
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct RegisterResponse {
+                #[prost(bytes = "vec", tag = "1")]
+                pub instance: Vec<u8>,
+                #[prost(bytes = "vec", repeated, tag = "2")]
+                pub required_instances: Vec<Vec<u8>>,
+                #[prost(string, repeated, tag = "3")]
+                pub cyclic_services: Vec<String>,
+                #[prost(uint64, tag = "4")]
+                pub revision: u64,
+                #[prost(uint64, tag = "5")]
+                pub epoch: u64,
+            }
+
+            /// A [`GetInstanceResponse`](super::GetInstanceResponse).
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct GetInstanceResponse {
+                #[prost(bytes = "vec", tag = "1")]
+                pub instance: Vec<u8>,
+            }
+
+            /// A [`ListInstancesResponse`](super::ListInstancesResponse).
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct ListInstancesResponse {
+                #[prost(bytes = "vec", repeated, tag = "1")]
+                pub instances: Vec<Vec<u8>>,
+                #[prost(string, tag = "2")]
+                pub next_page_token: String,
+                #[prost(uint64, tag = "3")]
+                pub revision: u64,
+                #[prost(uint64, tag = "4")]
+                pub epoch: u64,
+            }
+
+            /// A [`WatchServicesResponse`](super::WatchServicesResponse).
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct WatchServicesResponse {
+                #[prost(uint64, tag = "1")]
+                pub revision: u64,
+                #[prost(uint64, tag = "2")]
+                pub epoch: u64,
+                #[prost(bool, tag = "3")]
+                pub reset: bool,
+                #[prost(bytes = "vec", repeated, tag = "4")]
+                pub updated: Vec<Vec<u8>>,
+                #[prost(message, repeated, tag = "5")]
+                pub removed: Vec<super::InstanceKey>,
+                #[prost(fixed64, tag = "6")]
+                pub view_hash: u64,
+                #[prost(message, optional, tag = "7")]
+                pub server_time: Option<prost_types::Timestamp>,
+                #[prost(string, tag = "8")]
+                pub watch_id: String,
+                #[prost(bool, tag = "9")]
+                pub more: bool,
+            }
+
+            /// A [`ListChangesResponse`](super::ListChangesResponse).
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct ListChangesResponse {
+                #[prost(bytes = "vec", repeated, tag = "1")]
+                pub changes: Vec<Vec<u8>>,
+                #[prost(string, tag = "2")]
+                pub next_page_token: String,
+                #[prost(uint64, tag = "3")]
+                pub epoch: u64,
+            }
+
+            /// A [`WatchChangesResponse`](super::WatchChangesResponse).
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct WatchChangesResponse {
+                #[prost(bytes = "vec", repeated, tag = "1")]
+                pub changes: Vec<Vec<u8>>,
+                #[prost(uint64, tag = "2")]
+                pub epoch: u64,
+                #[prost(bool, tag = "3")]
+                pub gap: bool,
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use divan::{Bencher, counter::ItemsCount};
 use homeroom::{
     model::{Epoch, Health, HealthReason, HealthState, Registration, Revision},
-    proto::registry::v1::{Instance, WatchServicesResponse},
+    proto::registry::v1::{Instance, ready::WatchServicesResponse},
 };
 use prost::Message;
 use registry::{
@@ -140,7 +140,7 @@ fn encode_a_snapshot(bencher: Bencher<'_, '_>, instances: usize) {
     bencher.counter(ItemsCount::new(instances)).bench_local(|| {
         let message = WatchServicesResponse {
             reset: true,
-            updated: catalog.instances().map(|one| Instance::from(&**one)).collect(),
+            updated: catalog.instances().map(|one| one.encode_to_vec()).collect(),
             ..Default::default()
         };
         message.encode_to_vec()

@@ -78,18 +78,19 @@ impl Engine {
         self.telling.log(&applied.changes, tell);
         let renewed = renews.is_some() && applied.changes.is_empty();
         let instance = applied.instance.expect("what is registered stands");
-        let leased = instance.registration.health_check.mode == HealthCheckMode::Lease;
-        if leased {
-            self.prober.renew(&instance);
-        } else if instance.health.state == HealthState::Serving {
+        if instance.registration.health_check.mode == HealthCheckMode::Lease {
+            // It may be gone by now; then it is as it was.
+            let current = self.prober.renew(&instance);
+            return Ok((current.unwrap_or(instance), renewed));
+        }
+        if instance.health.state == HealthState::Serving {
             return Ok((instance, renewed));
         }
         match verify {
-            _ if leased => {}
             Some(patience) => self.prober.verify(&instance, patience).await,
             None => self.prober.nudge(&instance),
         }
-        // It may be gone by now; then it is as it was.
+        // The same.
         let current = self.store.read(|state| state.catalog.get(instance.key()).cloned());
         Ok((current.unwrap_or(instance), renewed))
     }
@@ -108,7 +109,7 @@ impl Engine {
             _ if instance.registration.health_check.mode != HealthCheckMode::Lease => {
                 return Err(Error::NotLeased(key));
             }
-            _ => self.prober.renew(&instance),
+            _ => drop(self.prober.renew(&instance)),
         }
         Ok(instance.registration.health_check.ttl)
     }

@@ -26,15 +26,18 @@ use homeroom::{
     page::{PAGE_SIZE_BYTES_MAX, PAGE_SIZE_MAX},
     proto::registry::v1::{
         self as proto, AcknowledgeRevisionRequest, AcknowledgeRevisionResponse, DeregisterRequest, DeregisterResponse,
-        GetInstanceRequest, GetInstanceResponse, GetStatusRequest, GetStatusResponse, ListChangesRequest,
-        ListChangesResponse, ListInstancesRequest, ListInstancesResponse, ListServicesRequest, ListServicesResponse,
-        RegisterRequest, RegisterResponse, RenewLeaseRequest, RenewLeaseResponse, WatchChangesRequest,
-        WatchChangesResponse, WatchServicesRequest, WatchServicesResponse,
-        registry_server::{Registry, RegistryServer},
+        GetInstanceRequest, GetStatusRequest, GetStatusResponse, ListChangesRequest, ListInstancesRequest,
+        ListServicesRequest, ListServicesResponse, RenewLeaseRequest, RenewLeaseResponse, WatchChangesRequest,
+        WatchServicesRequest,
+        ready::{
+            GetInstanceResponse, ListChangesResponse, ListInstancesResponse, RegisterRequest, RegisterResponse,
+            WatchChangesResponse, WatchServicesResponse,
+            registry_server::{Registry, RegistryServer},
+        },
     },
     shutdown::Shutdown,
 };
-use prost::Message;
+use prost::{DecodeError, Message};
 use tonic::{Request, Response, Status};
 
 pub use self::ready::ReadyAnswers;
@@ -97,16 +100,16 @@ fn incarnation(number: u64) -> Option<Incarnation> {
 }
 
 /// The first page of the serving instances that an instance requires.
-fn required_instances(instance: &Instance, state: &State) -> Vec<proto::Instance> {
+fn required_instances(instance: &Instance, state: &State) -> Vec<Vec<u8>> {
     let required = instance.registration.required_services.iter();
     let required = required.flat_map(|service| state.catalog.instances_of(service));
     let serving = required.filter(|instance| instance.is_serving());
     let mut size_bytes = 0;
     serving
-        .map(|instance| proto::Instance::from(&**instance))
+        .map(|instance| instance.encode_to_vec())
         .take(PAGE_SIZE_MAX)
         .take_while(|instance| {
-            size_bytes += instance.encoded_len();
+            size_bytes += instance.len();
             size_bytes <= PAGE_SIZE_BYTES_MAX
         })
         .collect()
@@ -126,11 +129,7 @@ impl Registry for Api {
     async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
         let (actor, registrant) = (actor(&request), registrant(&request));
         let request = request.into_inner();
-        let instance = request
-            .instance
-            .ok_or_else(|| InvalidField::new("instance", "must be given"))?;
-        limits::instance(&instance, &self.engine.limits)?;
-        let registration = Registration::try_from(instance).map_err(|error| error.within("instance"))?;
+        let registration = self.registration(request.instance)?;
         let patience = not_negative(
             "verify_timeout",
             request.verify_timeout,
@@ -143,7 +142,7 @@ impl Registry for Api {
             .engine
             .register(registration, renews, actor, registrant, verify)
             .await?;
-        let message = Some((&*instance).into());
+        let message = instance.encode_to_vec();
         Ok(Response::new(self.engine.store.read(|state| {
             let cyclic = state.catalog.cyclic_services(&instance.registration);
             RegisterResponse {
@@ -189,7 +188,7 @@ impl Registry for Api {
         let instance = self.engine.store.read(|state| state.catalog.get(&key).cloned());
         let instance = instance.ok_or(Error::InstanceNotFound(key))?;
         Ok(Response::new(GetInstanceResponse {
-            instance: Some((&*instance).into()),
+            instance: instance.encode_to_vec(),
         }))
     }
 
@@ -288,6 +287,16 @@ impl Registry for Api {
 }
 
 impl Api {
+    fn registration(&self, instance: Option<Vec<u8>>) -> Result<Registration, Status> {
+        let bytes = instance.ok_or_else(|| InvalidField::new("instance", "must be given"))?;
+        // As tonic says it of a whole message, which the listener explains to the caller.
+        let unreadable = |error: DecodeError| Status::internal(error.to_string());
+        let instance = proto::Instance::decode(&*bytes).map_err(unreadable)?;
+        limits::instance(&instance, bytes.len(), &self.engine.limits)?;
+        let registration = Registration::try_from(instance).map_err(|error| error.within("instance"))?;
+        Ok(registration)
+    }
+
     fn scope(&self, request: WatchServicesRequest) -> Result<Scope, Error> {
         limits::names(&request.services, &self.engine.limits)?;
         let Some(instance) = request.for_instance else {

@@ -220,9 +220,7 @@ impl Journal {
 /// The records of what a command does.
 fn payloads(applied: &Applied) -> Vec<Vec<u8>> {
     let changes = applied.changes.iter();
-    let mut payloads: Vec<_> = changes
-        .map(|change| Kind::Change((&**change).into()).payload())
-        .collect();
+    let mut payloads: Vec<_> = changes.map(|change| record::of_change(change)).collect();
     if let (true, Some(instance)) = (applied.reaffirmed, &applied.instance) {
         payloads.push(Kind::Reaffirmed(Reaffirmed::new(instance.key(), instance.incarnation)).payload());
     }

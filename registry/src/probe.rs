@@ -181,12 +181,14 @@ impl Prober {
         }
     }
 
-    /// Renews the lease of an instance. Changes the catalog only when it had expired.
-    pub fn renew(&self, instance: &Instance) {
+    /// Renews the lease of an instance. Changes the catalog only when it had expired. Returns the instance as it stands
+    /// then; `None` when the registration is gone.
+    pub fn renew(&self, instance: &Instance) -> Option<Arc<Instance>> {
         let mut leases = self.lock_leases();
         let before = leases.next_due();
         leases.renew(&instance.registration, Instant::now());
-        self.ground
+        let current = self
+            .ground
             .judge
             .found(&instance.registration, &Finding::LeaseHeld, 0, Duration::ZERO);
         let sooner = before.is_none_or(|before| leases.next_due().is_some_and(|next| next < before));
@@ -194,6 +196,7 @@ impl Prober {
         if sooner {
             self.leases_changed.notify_one();
         }
+        current
     }
 
     /// What the brake does.

@@ -55,7 +55,9 @@ impl Change {
             return Cow::Borrowed("");
         };
         match self.cause {
-            Cause::Registered | Cause::Replaced => format!("registered at {}", after.registration.address).into(),
+            Cause::Registered | Cause::Replaced => {
+                ["registered at ", after.registration.address.as_str()].concat().into()
+            }
             Cause::ProbeFailed | Cause::Recovered | Cause::Drained | Cause::LeaseExpired | Cause::Braked => {
                 Cow::Borrowed(&after.health.detail)
             }

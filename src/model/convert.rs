@@ -1,15 +1,15 @@
-//! Between the generated messages and the model: the only place that knows both.
+//! Between the generated messages and the model. The bytes of what a registry tells are made by `encode`.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use super::{
-    Address, Cause, Change, Health, HealthCheck, HealthCheckMode, HealthReason, HealthState, Incarnation, Instance,
-    InstanceId, InstanceKey, InvalidField, Metadata, Registration, Revision, ServiceName,
+    Address, Cause, Health, HealthCheck, HealthCheckMode, HealthReason, HealthState, Incarnation, Instance, InstanceId,
+    InstanceKey, InvalidField, Metadata, Registration, Revision, ServiceName,
 };
 use crate::proto::registry::v1 as proto;
 
@@ -64,7 +64,7 @@ fn label(field: &str, text: String) -> Result<Arc<str>, InvalidField> {
     Ok(text.into())
 }
 
-fn metadata(pairs: HashMap<String, String>) -> Result<Metadata, InvalidField> {
+fn metadata(pairs: BTreeMap<String, String>) -> Result<Metadata, InvalidField> {
     let refused = |allowed: String| Err(InvalidField::new("metadata", allowed));
     if pairs.len() > Registration::METADATA_PAIRS_MAX {
         return refused(format!("must have at most {} pairs", Registration::METADATA_PAIRS_MAX));
@@ -203,18 +203,6 @@ impl From<&Registration> for proto::Instance {
     }
 }
 
-impl From<&Instance> for proto::Instance {
-    fn from(instance: &Instance) -> Self {
-        Self {
-            incarnation: instance.incarnation.0,
-            revision: instance.revision.0,
-            health: Some((&instance.health).into()),
-            registrant: instance.registrant.map(|ip| ip.to_string()).unwrap_or_default(),
-            ..(&*instance.registration).into()
-        }
-    }
-}
-
 impl TryFrom<proto::Instance> for Instance {
     type Error = InvalidField;
 
@@ -246,19 +234,6 @@ impl TryFrom<proto::Instance> for Instance {
     }
 }
 
-impl From<&Health> for proto::Health {
-    fn from(health: &Health) -> Self {
-        Self {
-            state: proto::HealthState::from(health.state).into(),
-            since: Some(health.since.into()),
-            reason: proto::HealthReason::from(health.reason).into(),
-            detail: health.detail.to_string(),
-            suspect: health.suspect,
-            verified: health.verified,
-        }
-    }
-}
-
 impl From<proto::Health> for Health {
     /// Reads what a registry says; a state or reason of a newer registry is taken as not known.
     fn from(message: proto::Health) -> Self {
@@ -272,22 +247,6 @@ impl From<proto::Health> for Health {
             detail: message.detail.into(),
             suspect: message.suspect,
             verified: message.verified,
-        }
-    }
-}
-
-impl From<&Change> for proto::Change {
-    fn from(change: &Change) -> Self {
-        let key = change.key();
-        Self {
-            revision: change.revision.0,
-            time: Some(change.time.into()),
-            service: key.service.to_string(),
-            id: key.id.to_string(),
-            cause: proto::ChangeCause::from(change.cause).into(),
-            detail: change.detail().into_owned(),
-            actor: change.actor.to_string(),
-            instance: change.after.as_deref().map(Into::into),
         }
     }
 }

@@ -1,17 +1,14 @@
 //! What an instance wants its clients to know.
 
-use std::{
-    collections::HashMap,
-    fmt::{self, Write},
-};
+use std::{collections::BTreeMap, fmt};
 
-/// What a length and its colon usually take.
-const LENGTH_BYTES: usize = 3;
+/// A digit of a length has six bits, so that it is a character of one byte, and this one when another digit follows.
+const MORE: u8 = 0x40;
 
 /// Keys with values, by key.
 ///
-/// In one allocation, since tens of thousands of instances are held: each text follows its length in bytes and a colon, as in
-/// `5:build2:17`.
+/// In one allocation, since tens of thousands of instances are held: each text follows its length in bytes, which is one
+/// digit for texts below 64, otherwise the lowest digit and those after it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Metadata(Box<str>);
 
@@ -28,10 +25,25 @@ impl Metadata {
     }
 }
 
+/// Puts a text at the end.
+fn put(all: &mut String, text: &str) {
+    let mut length = text.len();
+    while length >= usize::from(MORE) {
+        all.push(char::from(length as u8 % MORE + MORE));
+        length /= usize::from(MORE);
+    }
+    all.push(char::from(length as u8));
+    all.push_str(text);
+}
+
 /// The next text; `None` at the end.
 fn take<'t>(rest: &mut &'t str) -> Option<&'t str> {
-    let (length, texts) = rest.split_once(':')?;
-    let (text, after) = texts.split_at(length.parse().ok()?);
+    let digits = 1 + rest.bytes().position(|digit| digit < MORE)?;
+    let (length, texts) = rest.split_at(digits);
+    let length = length.bytes().rev().fold(0, |length, digit| {
+        length * usize::from(MORE) + usize::from(digit % MORE)
+    });
+    let (text, after) = texts.split_at(length);
     *rest = after;
     Some(text)
 }
@@ -42,21 +54,16 @@ impl fmt::Debug for Metadata {
     }
 }
 
-impl From<HashMap<String, String>> for Metadata {
-    fn from(pairs: HashMap<String, String>) -> Self {
-        let mut pairs: Vec<_> = pairs.into_iter().collect();
-        pairs.sort_unstable();
+impl From<BTreeMap<String, String>> for Metadata {
+    fn from(pairs: BTreeMap<String, String>) -> Self {
         let texts = || pairs.iter().flat_map(|(key, value)| [key, value]);
-        let size_bytes = texts().map(|text| text.len() + LENGTH_BYTES).sum();
-        let mut all = String::with_capacity(size_bytes);
-        for text in texts() {
-            write!(all, "{}:{text}", text.len()).expect("a string takes everything");
-        }
+        let mut all = String::with_capacity(texts().map(|text| 1 + text.len()).sum());
+        texts().for_each(|text| put(&mut all, text));
         Self(all.into())
     }
 }
 
-impl From<&Metadata> for HashMap<String, String> {
+impl From<&Metadata> for BTreeMap<String, String> {
     fn from(metadata: &Metadata) -> Self {
         let pairs = metadata.iter();
         pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
@@ -70,12 +77,20 @@ mod tests {
     #[test]
     fn every_text_comes_back_as_it_was() {
         let texts = [("", "12:"), ("b", ""), ("a", ":1:"), ("ü", "\0\n"), ("1:a", "0:")];
-        let pairs: HashMap<_, _> = texts.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let pairs: BTreeMap<_, _> = texts.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let metadata = Metadata::from(pairs.clone());
-        assert_eq!(HashMap::from(&metadata), pairs);
+        assert_eq!(BTreeMap::from(&metadata), pairs);
         assert!(metadata.iter().is_sorted());
         assert_eq!(metadata.iter().count(), texts.len());
         assert_eq!(metadata.size_bytes(), 17);
         assert_eq!(Metadata::default().iter().next(), None);
+    }
+
+    #[test]
+    fn texts_of_any_length_come_back() {
+        for length in [63, 64, 65, 4_095, 4_096, 4_160, 1 << 20] {
+            let pairs = BTreeMap::from([("k".to_owned(), "@".repeat(length)), ("l".to_owned(), "v".to_owned())]);
+            assert_eq!(BTreeMap::from(&Metadata::from(pairs.clone())), pairs, "{length}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -100,11 +100,10 @@ impl Address {
         let refused = || InvalidField::new(field, ADDRESS_ALLOWED);
         let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits || !port.parse::<u16>().is_ok_and(|port| port != 0) || !is_host(host) {
+        if !digits || !port.parse::<u16>().is_ok_and(|port| port != 0) {
             return Err(refused());
         }
-        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        if ip.is_ok_and(|ip| ip.is_unspecified()) {
+        if Host::parse(host).ok_or_else(refused)?.is_unspecified() {
             let allowed = "must be an address that others can dial, not the unspecified one";
             return Err(InvalidField::new(field, allowed));
         }
@@ -120,18 +119,33 @@ impl From<std::net::SocketAddr> for Address {
     }
 }
 
-fn is_host(host: &str) -> bool {
-    if let Some(inner) = host.strip_prefix('[') {
-        return inner.strip_suffix(']').is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
+/// What stands in front of a port.
+enum Host {
+    Ip(IpAddr),
+    Name,
+}
+
+impl Host {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(inner) = text.strip_prefix('[') {
+            let ip = inner.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?;
+            return Some(Self::Ip(ip.into()));
+        }
+        if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return Some(Self::Ip(text.parse::<Ipv4Addr>().ok()?.into()));
+        }
+        let label = |label: &str| {
+            !label.is_empty()
+                && label.len() <= 63
+                && !label.starts_with('-')
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        };
+        (text.len() <= 253 && text.split('.').all(label)).then_some(Self::Name)
     }
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    let all_digits = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    host.len() <= 253 && host.split('.').all(label) && (!all_digits || host.parse::<IpAddr>().is_ok())
+
+    fn is_unspecified(&self) -> bool {
+        matches!(self, Self::Ip(ip) if ip.is_unspecified())
+    }
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use futures_util::{Stream, stream};
 use homeroom::{
     model::{self, Epoch, InstanceKey, InvalidField, Revision, ServiceName},
-    proto::registry::v1::{Change, WatchChangesRequest, WatchChangesResponse},
+    proto::registry::v1::{WatchChangesRequest, ready::WatchChangesResponse},
     shutdown::Shutdown,
 };
-use prost::Message;
 use tokio::sync::watch;
 
 use crate::{
@@ -125,8 +124,8 @@ impl Cursor {
                 return (Some(message), false);
             }
             self.revision = change.revision;
-            let change = Change::from(&*change);
-            size_bytes += change.encoded_len();
+            let change = change.encode_to_vec();
+            size_bytes += change.len();
             message.changes.push(change);
         }
         self.revision = found.looked_at;

@@ -1,16 +1,15 @@
 //! What a request may hold, by the registry's settings.
 
 use homeroom::proto::registry::v1::Instance;
-use prost::Message;
 
 use crate::{config::Limits, error::Error};
 
-/// Refuses an instance that is too large as it was sent: every watcher would hold all of it.
-pub(super) fn instance(instance: &Instance, limits: &Limits) -> Result<(), Error> {
+/// Refuses an instance that is too large as it was sent, with so many bytes: every watcher would hold all of it.
+pub(super) fn instance(instance: &Instance, size_bytes: usize, limits: &Limits) -> Result<(), Error> {
     let metadata = instance.metadata.iter();
     let metadata_bytes = metadata.map(|(key, value)| key.len() + value.len()).sum();
     within("instance.metadata", metadata_bytes, limits.metadata_size_bytes)?;
-    within("instance", instance.encoded_len(), limits.instance_size_bytes)
+    within("instance", size_bytes, limits.instance_size_bytes)
 }
 
 fn within(what: &'static str, size_bytes: usize, limit: usize) -> Result<(), Error> {
@@ -36,6 +35,7 @@ pub(super) fn names(services: &[String], limits: &Limits) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use homeroom::status;
+    use prost::Message;
     use tonic::{Code, Status};
     use tonic_types::StatusExt;
 
@@ -52,6 +52,10 @@ mod tests {
         (violation.subject.clone(), violation.description.clone(), comes_back)
     }
 
+    fn sent(message: Instance, limits: &Limits) -> Result<(), Error> {
+        instance(&message, message.encoded_len(), limits)
+    }
+
     fn with_metadata(size_bytes: usize) -> Instance {
         Instance {
             metadata: [("k".to_owned(), "v".repeat(size_bytes - 1))].into(),
@@ -65,8 +69,8 @@ mod tests {
             metadata_size_bytes: 100,
             ..Default::default()
         };
-        instance(&with_metadata(100), &limits).expect("it fits");
-        let refused = quota(instance(&with_metadata(101), &limits), "INSTANCE_TOO_LARGE");
+        sent(with_metadata(100), &limits).expect("it fits");
+        let refused = quota(sent(with_metadata(101), &limits), "INSTANCE_TOO_LARGE");
         let limit = "the limit is 100".to_owned();
         assert_eq!(refused, ("instance.metadata".to_owned(), limit.clone(), false));
 
@@ -78,8 +82,8 @@ mod tests {
             instance_size_bytes: 100,
             ..Default::default()
         };
-        instance(&whole(98), &limits).expect("a tag, a length and 98 bytes fit");
-        let refused = quota(instance(&whole(99), &limits), "INSTANCE_TOO_LARGE");
+        sent(whole(98), &limits).expect("a tag, a length and 98 bytes fit");
+        let refused = quota(sent(whole(99), &limits), "INSTANCE_TOO_LARGE");
         assert_eq!(refused, ("instance".to_owned(), limit, false));
     }
 

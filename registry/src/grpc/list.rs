@@ -6,8 +6,8 @@ use homeroom::{
     model::{self, InstanceId, InstanceKey, InvalidField, Revision, ServiceName},
     page::Page,
     proto::registry::v1::{
-        Change, Instance, ListChangesRequest, ListChangesResponse, ListInstancesRequest, ListInstancesResponse,
-        ListServicesRequest, ListServicesResponse, ServiceSummary,
+        ListChangesRequest, ListInstancesRequest, ListServicesRequest, ListServicesResponse, ServiceSummary,
+        ready::{ListChangesResponse, ListInstancesResponse},
     },
 };
 use prost::Message;
@@ -85,11 +85,12 @@ pub(super) fn instances(request: &ListInstancesRequest, state: &State) -> Result
             .map(|(_, instance)| instance)
     });
     let shown = rest.filter(|instance| request.include_all_health || instance.is_serving());
-    let (instances, more) = page.take(shown.map(|instance| Instance::from(&**instance)), Message::encoded_len);
+    let encoded = shown.map(|instance| (instance.key(), instance.encode_to_vec()));
+    let (instances, more) = page.take(encoded, |(_, encoded)| encoded.len());
     let last = instances.last().filter(|_| more);
     Ok(ListInstancesResponse {
-        next_page_token: page.next_token(last.map(|last| format!("{}/{}", last.service, last.id))),
-        instances,
+        next_page_token: page.next_token(last.map(|(key, _)| key.to_string())),
+        instances: instances.into_iter().map(|(_, encoded)| encoded).collect(),
         revision: state.catalog.revision().0,
         epoch: state.catalog.epoch().0,
     })
@@ -104,11 +105,12 @@ pub(super) fn changes(request: &ListChangesRequest, state: &State) -> Result<Lis
     let older = |change: &model::Change| before.is_none_or(|before| change.revision < before);
     let changes = state.history.newest_first();
     let wanted = changes.filter(|change| older(change) && filter.matches(change));
-    let (changes, more) = page.take(wanted.map(|change| Change::from(&**change)), Message::encoded_len);
+    let encoded = wanted.map(|change| (change.revision, change.encode_to_vec()));
+    let (changes, more) = page.take(encoded, |(_, encoded)| encoded.len());
     let last = changes.last().filter(|_| more);
     Ok(ListChangesResponse {
-        next_page_token: page.next_token(last.map(|last| last.revision.to_string())),
-        changes,
+        next_page_token: page.next_token(last.map(|(revision, _)| revision.to_string())),
+        changes: changes.into_iter().map(|(_, encoded)| encoded).collect(),
         epoch,
     })
 }

@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use homeroom::{
     model::{Instance, ServiceName},
     page::Page,
-    proto::registry::v1::{ListInstancesRequest, ListInstancesResponse},
+    proto::registry::v1::{ListInstancesRequest, ready::ListInstancesResponse},
 };
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame};

@@ -2,7 +2,10 @@
 
 use std::time::SystemTime;
 
-use homeroom::{proto::registry::v1::registry_client::RegistryClient, status::reason};
+use homeroom::{
+    proto::registry::v1::{self as proto, RegisterRequest, ready, registry_client::RegistryClient},
+    status::reason,
+};
 use tonic::Code;
 
 use super::*;
@@ -116,4 +119,82 @@ async fn a_list_is_answered_as_any_other_message() {
     };
     let refused = client.list_instances(request).await.expect_err("no name");
     assert_eq!(reason(&refused).as_deref(), Some("INVALID_FIELD"));
+}
+
+#[tokio::test]
+async fn answers_of_ready_bytes_are_read_as_generated_messages() {
+    let (engine, mut client) = client();
+    let mut changes = client
+        .watch_changes(WatchChangesRequest::default())
+        .await
+        .expect("a watch")
+        .into_inner();
+    let leased = |service: &str, required: &str| RegisterRequest {
+        instance: Some(proto::Instance {
+            service: service.to_owned(),
+            address: "127.0.0.1:1".to_owned(),
+            required_services: vec![required.to_owned()],
+            health_check: Some(proto::HealthCheck {
+                mode: proto::HealthCheckMode::Lease.into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    client.register(leased("s", "t")).await.expect("accepted");
+    let answer = client.register(leased("t", "s")).await.expect("accepted").into_inner();
+    let (revision, epoch) = engine
+        .store
+        .read(|state| (state.catalog.revision().0, state.catalog.epoch().0));
+    assert_eq!((answer.revision, answer.epoch), (revision, epoch));
+    assert_eq!(answer.cyclic_services, ["s"]);
+    assert_eq!(answer.required_instances[0].service, "s");
+    let instance = answer.instance.expect("it stands");
+    let get = GetInstanceRequest {
+        service: "t".to_owned(),
+        id: instance.id.clone(),
+    };
+    let got = client.get_instance(get).await.expect("it stands").into_inner();
+    assert_eq!(got.instance.as_ref(), Some(&instance));
+    let listed = client.list_changes(ListChangesRequest {
+        page_size: 1,
+        ..Default::default()
+    });
+    let listed = listed.await.expect("a page").into_inner();
+    assert_eq!((listed.changes[0].revision, listed.epoch), (revision, epoch));
+    assert_eq!(listed.changes[0].instance.as_ref(), Some(&instance));
+    assert!(!listed.next_page_token.is_empty());
+    let told = changes.message().await.expect("no error").expect("two changes");
+    assert_eq!(
+        (&told.changes[1], told.epoch, told.gap),
+        (&listed.changes[0], epoch, false)
+    );
+    let mut views = client.watch_services(watch(None)).await.expect("a watch").into_inner();
+    let view = views.message().await.expect("no error").expect("a snapshot");
+    assert_eq!(
+        (view.updated.last(), view.revision, view.epoch),
+        (Some(&instance), revision, epoch)
+    );
+    assert!(view.server_time.is_some() && view.view_hash != 0 && !view.more);
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_be_read_is_refused_as_a_message_that_cannot() {
+    let (engine, _) = client();
+    let api = Api {
+        engine,
+        shutdown: Shutdown::new(),
+        pages: Arc::default(),
+    };
+    let request = ready::RegisterRequest {
+        instance: Some(vec![0xff]),
+        ..Default::default()
+    };
+    let refused = api.register(Request::new(request)).await.expect_err("it is cut off");
+    let whole = RegisterRequest::decode(&[0xff][..]).expect_err("it is cut off");
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::Internal, &*whole.to_string())
+    );
 }

@@ -2,11 +2,11 @@
 
 use std::{
     io,
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
-use homeroom::{model::Revision, proto::registry::v1 as proto};
+use homeroom::model::{Instance, Revision};
 
 use super::{
     Journal,
@@ -39,7 +39,7 @@ pub enum Work {
 pub struct Start {
     number: u64,
     head: Head,
-    instances: Vec<std::sync::Arc<homeroom::model::Instance>>,
+    instances: Vec<Arc<Instance>>,
 }
 
 impl Journal {
@@ -127,16 +127,11 @@ impl Journal {
         Ok(())
     }
 
-    fn write_start(
-        &self,
-        number: u64,
-        head: Head,
-        instances: &[std::sync::Arc<homeroom::model::Instance>],
-    ) -> io::Result<Segment> {
+    fn write_start(&self, number: u64, head: Head, instances: &[Arc<Instance>]) -> io::Result<Segment> {
         let writer = self.files.create(&recover::new_name(number))?;
         let mut start = StartWriter::new(number, writer, head)?;
         for instance in instances {
-            start.put(proto::Instance::from(&**instance))?;
+            start.put(instance)?;
         }
         start.finish()
     }
@@ -158,7 +153,7 @@ pub(super) struct StartWriter {
 }
 
 impl StartWriter {
-    pub(super) fn new(number: u64, writer: std::sync::Arc<dyn super::Writer>, head: Head) -> io::Result<Self> {
+    pub(super) fn new(number: u64, writer: Arc<dyn super::Writer>, head: Head) -> io::Result<Self> {
         let salt = record::Salt(fastrand::u64(..));
         let segment = Segment {
             number,
@@ -174,17 +169,17 @@ impl StartWriter {
             segment,
             bytes: super::segment::prefix(salt).to_vec(),
         };
-        start.record(Kind::Head(head))?;
+        start.record(&Kind::Head(head).payload())?;
         Ok(start)
     }
 
-    pub(super) fn put(&mut self, instance: proto::Instance) -> io::Result<()> {
-        self.record(Kind::Instance(instance))
+    fn put(&mut self, instance: &Instance) -> io::Result<()> {
+        self.record(&record::of_instance(instance))
     }
 
-    fn record(&mut self, kind: Kind) -> io::Result<()> {
+    fn record(&mut self, payload: &[u8]) -> io::Result<()> {
         let offset = self.segment.end + self.bytes.len() as u64;
-        record::put(&mut self.bytes, self.segment.salt, offset, 0, &kind.payload());
+        record::put(&mut self.bytes, self.segment.salt, offset, 0, payload);
         if self.bytes.len() >= CHUNK_BYTES {
             self.flush()?;
         }

@@ -6,7 +6,7 @@
 //! record here.
 
 use homeroom::{
-    model::{Epoch, Incarnation, InstanceKey, Revision},
+    model::{Change, Epoch, Incarnation, Instance, InstanceKey, Revision},
     proto::registry::v1 as proto,
 };
 use prost::{Message, Oneof};
@@ -115,6 +115,15 @@ pub(super) enum Kind {
     Closed(Closed),
 }
 
+/// An [`Entry`] as it is written of the model, which has the bytes of its messages.
+#[derive(Clone, PartialEq, Message)]
+struct ReadyEntry {
+    #[prost(bytes = "vec", tag = "2")]
+    instance: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    change: Vec<u8>,
+}
+
 /// What a segment starts from. That many records of instances follow it.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Head {
@@ -181,6 +190,24 @@ impl Kind {
     pub(super) fn payload(self) -> Vec<u8> {
         Entry { kind: Some(self) }.encode_to_vec()
     }
+}
+
+/// The payload of a record of an instance.
+pub(super) fn of_instance(instance: &Instance) -> Vec<u8> {
+    let entry = ReadyEntry {
+        instance: instance.encode_to_vec(),
+        ..Default::default()
+    };
+    entry.encode_to_vec()
+}
+
+/// The payload of a record of a change.
+pub(super) fn of_change(change: &Change) -> Vec<u8> {
+    let entry = ReadyEntry {
+        change: change.encode_to_vec(),
+        ..Default::default()
+    };
+    entry.encode_to_vec()
 }
 
 #[cfg(test)]

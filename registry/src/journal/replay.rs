@@ -106,7 +106,8 @@ impl Replay {
         }
         let key = InstanceKey::parse(&message.service, &message.id).map_err(|error| error.to_string())?;
         let before = self.instances.get(&key).cloned();
-        let after = message.instance.clone().map(Instance::try_from).transpose();
+        let cause = cause(message.cause())?;
+        let after = message.instance.map(Instance::try_from).transpose();
         let after = after.map_err(|error| format!("an instance is not valid: {error}"))?;
         let after = after.map(|instance| Arc::new(self.shared(instance, before.as_ref())));
         match &after {
@@ -119,7 +120,7 @@ impl Replay {
         self.history.push(Arc::new(Change {
             revision,
             time: time(message.time),
-            cause: cause(message.cause())?,
+            cause,
             actor: message.actor.into(),
             before,
             after,

@@ -66,6 +66,9 @@ impl Judge {
             self.apply(Command::Evict {
                 registration: registration.clone(),
             })
+        } else if health == current.health {
+            // As most findings.
+            None
         } else {
             self.observe(registration, health)
         };

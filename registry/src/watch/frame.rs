@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use homeroom::proto::registry::v1::{Instance, InstanceKey, WatchServicesResponse};
+use homeroom::proto::registry::v1::{InstanceKey, ready::WatchServicesResponse};
 use prost::Message;
 use tokio::time::Instant;
 
@@ -144,8 +144,8 @@ fn take(batch: &Batch, place: &mut Place, size_bytes_max: usize) -> (Bytes, bool
             message.removed.push(key);
             place.removed += 1;
         } else if let Some(instance) = batch.updated.get(place.updated) {
-            let instance = Instance::from(&**instance);
-            size_bytes += instance.encoded_len();
+            let instance = instance.encode_to_vec();
+            size_bytes += instance.len();
             message.updated.push(instance);
             place.updated += 1;
         } else {

@@ -1,6 +1,9 @@
 use std::time::SystemTime;
 
-use homeroom::model::Registration;
+use homeroom::{
+    model::Registration,
+    proto::registry::v1::{Change, Instance},
+};
 
 use super::*;
 use crate::{catalog::Command, store::Store};
@@ -23,6 +26,11 @@ fn store() -> Store {
         store.apply(command).expect("accepted");
     }
     store
+}
+
+fn revisions(page: &ListChangesResponse) -> Vec<u64> {
+    let changes = page.changes.iter().map(|change| Change::decode(&**change));
+    changes.map(|change| change.expect("a change").revision).collect()
 }
 
 /// All pages of two items each.
@@ -67,19 +75,16 @@ fn pages_together_are_the_whole_list() {
         .map(|summary| (summary.service.as_str(), summary.instances))
         .collect();
     assert_eq!(names, [("a", 3), ("b", 1), ("c", 2)]);
-    let revisions = pages(|page_token| {
+    let changed = pages(|page_token| {
         let request = ListChangesRequest {
             page_size: 2,
             page_token,
             ..Default::default()
         };
         let page = store.read(|state| changes(&request, state)).expect("a page");
-        (
-            page.changes.iter().map(|change| change.revision).collect(),
-            page.next_page_token,
-        )
+        (revisions(&page), page.next_page_token)
     });
-    assert_eq!(revisions, [6, 5, 4, 3, 2, 1]);
+    assert_eq!(changed, [6, 5, 4, 3, 2, 1]);
 }
 
 #[test]
@@ -133,8 +138,8 @@ fn changes_are_filtered_by_instance_only_within_a_service() {
         id: "2".to_owned(),
         ..Default::default()
     };
-    let found = store.read(|state| changes(&request, state)).expect("a page").changes;
-    assert_eq!(found.iter().map(|change| change.revision).collect::<Vec<_>>(), [2]);
+    let found = store.read(|state| changes(&request, state)).expect("a page");
+    assert_eq!(revisions(&found), [2]);
     let request = ListChangesRequest {
         id: "2".to_owned(),
         ..Default::default()

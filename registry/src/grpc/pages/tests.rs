@@ -1,12 +1,12 @@
 use std::{future::poll_fn, time::SystemTime};
 
-use homeroom::model::Registration;
+use homeroom::{model::Registration, proto::registry::v1::Instance};
 
 use super::*;
 use crate::{catalog::Command, store::Store};
 
 fn register(store: &Store, service: &str, id: &str, zone: &str) {
-    let registration = Registration::try_from(homeroom::proto::registry::v1::Instance {
+    let registration = Registration::try_from(Instance {
         service: service.to_owned(),
         id: id.to_owned(),
         address: "127.0.0.1:1".to_owned(),
@@ -96,8 +96,9 @@ async fn a_list_is_encoded_again_only_when_its_service_has_changed() {
         let instance = store
             .read(|state| state.catalog.instances().next().cloned())
             .expect("it is there");
-        assert_eq!(message.instances[0].zone, "1");
-        assert_eq!(message.instances[0].incarnation, instance.incarnation.0);
+        let told = Instance::decode(&*message.instances[0]).expect("an instance");
+        assert_eq!(told.zone, "1");
+        assert_eq!(told.incarnation, instance.incarnation.0);
     }
 }
 
