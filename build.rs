@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(PROTOS, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("homeroom.bin"), descriptors.encode_to_vec())?;
-    // Log's server for those who read entries where they lie: its requests are written by hand.
+    // Log's server for those who leave entries as they are on the wire: the messages of them are written by hand.
     let in_place = out.join("in_place");
     fs::create_dir_all(&in_place)?;
     let mut log = tonic_prost_build::configure()
@@ -29,10 +29,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_transport(false)
         .out_dir(&in_place)
         .extern_path(".homeroom.log.v1", "crate::proto::log::v1");
-    for request in ["WriteRequest", "IngestRequest"] {
+    for message in ["WriteRequest", "IngestRequest", "QueryResponse", "TailResponse"] {
         log = log.extern_path(
-            format!(".homeroom.log.v1.{request}"),
-            format!("crate::proto::log::v1::in_place::{request}"),
+            format!(".homeroom.log.v1.{message}"),
+            format!("crate::proto::log::v1::in_place::{message}"),
         );
     }
     log.compile_fds(protox::compile([LOG], ["proto"])?)?;
