@@ -55,7 +55,7 @@ fn write(line: &[u8], out: &mut Vec<u8>) -> Option<u64> {
     bytes(4, head.instance.as_bytes(), out);
     bytes(7, head.trace_id.as_ref().map_or(b"", |id| id.as_bytes()), out);
     if rest.skip(b",\"span_id\":\"").is_some() {
-        bytes(8, rest.id::<16>()?, out);
+        bytes(8, rest.id::<16>()?.as_bytes(), out);
     }
     number(9, head.sequence, out);
     if rest.skip(b",\"span\":{").is_some() {

@@ -17,8 +17,16 @@ pub(super) fn number(field: u8, value: u64, out: &mut Vec<u8>) {
 pub(super) fn bytes(field: u8, value: &[u8], out: &mut Vec<u8>) {
     if !value.is_empty() {
         out.push(field << 3 | 2);
-        encode_varint(value.len() as u64, out);
+        length(value.len(), out);
         out.extend_from_slice(value);
+    }
+}
+
+/// Appends a length: most are of one byte.
+fn length(length: usize, out: &mut Vec<u8>) {
+    match u8::try_from(length) {
+        Ok(length @ ..0x80) => out.push(length),
+        _ => encode_varint(length as u64, out),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::entry::{SpanKind, SpanStatus, rest::Rest};
 /// Appends the fields of a `Span`, up to the end of the object that they stand in.
 pub(super) fn write(rest: &mut Rest<'_>, out: &mut Vec<u8>) -> Option<()> {
     if rest.skip(b"\"parent_span_id\":\"").is_some() {
-        bytes(1, rest.id::<16>()?, out);
+        bytes(1, rest.id::<16>()?.as_bytes(), out);
         rest.skip(b",")?;
     }
     rest.skip(b"\"kind\":\"")?;
@@ -67,8 +67,8 @@ fn event(rest: &mut Rest<'_>, out: &mut Vec<u8>) -> Option<()> {
 /// Appends the fields of a `SpanLink` but its attributes.
 fn link(rest: &mut Rest<'_>, out: &mut Vec<u8>) -> Option<()> {
     rest.skip(b"{\"trace_id\":\"")?;
-    bytes(1, rest.id::<32>()?, out);
+    bytes(1, rest.id::<32>()?.as_bytes(), out);
     rest.skip(b",\"span_id\":\"")?;
-    bytes(2, rest.id::<16>()?, out);
+    bytes(2, rest.id::<16>()?.as_bytes(), out);
     Some(())
 }
