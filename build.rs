@@ -38,9 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "WatchChangesResponse",
     ];
     server_by_hand(REGISTRY, "homeroom.registry.v1", "ready", &messages, &out)?;
-    // Log's server for those who read entries where they lie.
-    let requests = ["WriteRequest", "IngestRequest"];
-    server_by_hand(LOG, "homeroom.log.v1", "in_place", &requests, &out)?;
+    // Log's server for those who leave entries as they are on the wire.
+    let messages = ["WriteRequest", "IngestRequest", "QueryResponse", "TailResponse"];
+    server_by_hand(LOG, "homeroom.log.v1", "in_place", &messages, &out)?;
     let mut config = Config::new();
     // Their examples are indented, which Rust's documentation takes for code.
     config.disable_comments([".opentelemetry"]);

@@ -118,7 +118,8 @@ pub mod log {
     pub mod v1 {
         tonic::include_proto!("homeroom.log.v1");
 
-        /// The server of Log for who reads entries where they lie: in its requests they are as they are on the wire.
+        /// The server of Log for who reads entries where they lie, and answers them as they are: in its requests and answers
+        /// they are as they are on the wire.
         pub mod in_place {
             include!(concat!(env!("OUT_DIR"), "/in_place/homeroom.log.v1.rs"));
 
@@ -142,6 +143,26 @@ pub mod log {
                 pub durability: i32,
                 #[prost(string, tag = "4")]
                 pub writer: String,
+            }
+
+            /// A [`QueryResponse`](super::QueryResponse).
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct QueryResponse {
+                #[prost(bytes = "bytes", repeated, tag = "1")]
+                pub entries: Vec<prost::bytes::Bytes>,
+                #[prost(string, tag = "2")]
+                pub next_page_token: String,
+            }
+
+            /// A [`TailResponse`](super::TailResponse).
+            #[derive(Clone, PartialEq, prost::Message)]
+            pub struct TailResponse {
+                #[prost(bytes = "bytes", repeated, tag = "1")]
+                pub entries: Vec<prost::bytes::Bytes>,
+                #[prost(uint64, tag = "2")]
+                pub sequence: u64,
+                #[prost(message, optional, tag = "3")]
+                pub dropped: Option<super::Dropped>,
             }
         }
     }

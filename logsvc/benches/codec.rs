@@ -16,7 +16,7 @@ use homeroom::proto::{
     },
 };
 use logsvc::{
-    entry::{Entry, Time, encode, head, number, parse},
+    entry::{Encoded, Entry, Time, encode, head, number, parse},
     native, otlp,
     store::Batch,
 };
@@ -114,6 +114,25 @@ fn a_whole_line_is_read(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(ENTRIES))
         .bench_local(|| lines.iter().filter(|line| parse(line).is_ok()).count());
+}
+
+#[divan::bench]
+fn a_line_becomes_a_message(bencher: Bencher<'_, '_>) {
+    let lines = lines();
+    bencher.counter(ItemsCount::new(ENTRIES)).bench_local(|| {
+        let messages = lines.iter().filter_map(|line| Encoded::of_line(line));
+        assert_eq!(messages.count(), ENTRIES);
+    });
+}
+
+/// The same by way of an entry, as for lines that are not written as ours are: for comparison.
+#[divan::bench]
+fn a_line_becomes_an_entry_and_a_message(bencher: Bencher<'_, '_>) {
+    let lines = lines();
+    bencher.counter(ItemsCount::new(ENTRIES)).bench_local(|| {
+        let messages = lines.iter().filter_map(|line| parse(line).ok().map(Encoded::from));
+        assert_eq!(messages.count(), ENTRIES);
+    });
 }
 
 fn any(text: &str) -> Option<AnyValue> {

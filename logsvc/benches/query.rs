@@ -14,7 +14,7 @@ use divan::{Bencher, counter::ItemsCount};
 use homeroom::proto::log::v1 as proto;
 use logsvc::{
     config::StoreSettings,
-    entry::{ENTRIES_MAX, Time},
+    entry::{ENTRIES_MAX, Encoded, Time},
     native,
     query::{Cursor, Filter, Limit, Order, Scan, list},
     store::{Durability, Fate, Store},
@@ -100,7 +100,7 @@ fn scan(message: proto::Filter, order: Order, limit: Limit) -> usize {
     let log = &*LOG;
     let filter = Arc::new(Filter::try_from(message).expect("a valid filter"));
     let visible = *log.store.visible().borrow();
-    let scan = Scan::new(filter, order, limit, None, visible);
+    let scan = Scan::<Encoded>::new(filter, order, limit, None, visible);
     let found = log.runtime.block_on(scan.finish(&log.store)).expect("readable");
     found.entries.len()
 }

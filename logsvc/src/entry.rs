@@ -3,10 +3,12 @@
 //! Pure, and checked once at the edge: an [`Entry`] is valid. Must never import anything of this crate but its own
 //! parts.
 
+mod encoded;
 mod head;
 mod id;
 pub(crate) mod json;
 pub(crate) mod line;
+mod rest;
 mod span;
 mod text;
 mod time;
@@ -18,6 +20,7 @@ use serde::Deserialize;
 
 pub(crate) use self::span::{EVENTS_MAX, SCOPE_BYTES_MAX};
 pub use self::{
+    encoded::Encoded,
     head::{BatchMark, Head, head},
     id::{HexId, SpanId, TraceId},
     line::{encode, escaped, number, parse, sequence},

@@ -25,7 +25,7 @@ use homeroom::{
     page::Page,
     proto::log::v1::{
         self as proto,
-        in_place::{IngestRequest, WriteRequest, log_server::Log},
+        in_place::{IngestRequest, QueryResponse, TailResponse, WriteRequest, log_server::Log},
     },
     shutdown::Shutdown,
 };
@@ -39,7 +39,7 @@ use crate::{
     forward::Forward,
     metrics::{self, LogMetrics},
     native,
-    query::{Filter, Found, Limit, Order, Scan},
+    query::{Filter, Found, FromLine, Limit, Order, Scan},
     store::{Batch, Durability, Fate, Store},
     tail::Tails,
 };
@@ -146,7 +146,13 @@ impl LogApi {
         }
     }
 
-    async fn scan(&self, filter: Filter, order: Order, limit: Limit, after: Option<u64>) -> Result<Found, Error> {
+    async fn scan<T: FromLine>(
+        &self,
+        filter: Filter,
+        order: Order,
+        limit: Limit,
+        after: Option<u64>,
+    ) -> Result<Found<T>, Error> {
         let visible = *self.store.visible().borrow();
         let scan = Scan::new(Arc::new(filter), order, limit, after, visible);
         scan.finish(&self.store).await
@@ -164,7 +170,7 @@ impl LogApi {
 #[tonic::async_trait]
 impl Log for LogApi {
     type IngestStream = Answers<proto::IngestResponse>;
-    type TailStream = Answers<proto::TailResponse>;
+    type TailStream = Answers<TailResponse>;
 
     async fn write(&self, request: Request<WriteRequest>) -> Result<Response<proto::WriteResponse>, Status> {
         let request = request.into_inner();
@@ -180,7 +186,7 @@ impl Log for LogApi {
         Ok(Response::new(self.ingest_from(request.into_inner()).boxed()))
     }
 
-    async fn query(&self, request: Request<proto::QueryRequest>) -> Result<Response<proto::QueryResponse>, Status> {
+    async fn query(&self, request: Request<proto::QueryRequest>) -> Result<Response<QueryResponse>, Status> {
         self.timed(query::query(self, request.into_inner())).await
     }
 

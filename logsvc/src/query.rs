@@ -1,11 +1,12 @@
 //! Finds entries: goes through the blocks in either order. Must never import `tail` or `grpc`.
 //!
 //! Its parts: `filter` is what is looked for, of which `pattern`, `spans` and `needle` are parts; `scan` goes through the
-//! store, and `traces` lists what traces its spans are of.
+//! store, `read` says what it reads lines as, and `traces` lists what traces its spans are of.
 
 mod filter;
 mod needle;
 mod pattern;
+mod read;
 mod scan;
 mod spans;
 mod traces;
@@ -18,6 +19,7 @@ use homeroom::{
 
 pub use self::{
     filter::Filter,
+    read::FromLine,
     scan::Scan,
     traces::{Cursor, Listed, list},
 };
@@ -78,9 +80,9 @@ impl Limit {
 
 /// What a [`Scan`] found.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct Found<T = Entry> {
     /// The entries, in the order asked for.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<T>,
     /// Where to go on: everything before this number, in the order asked for, and itself, was looked through.
     pub after: u64,
     /// Whether there may be another entry after them that matches: there is one, unless the limit of what is read was

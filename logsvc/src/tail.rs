@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use self::shared::Shared;
 use crate::{
+    entry::Encoded,
     error::Error,
     query::{Filter, Found, Missed},
     store::Store,
@@ -24,7 +25,7 @@ pub struct Part {
     /// What was skipped before the entries: deleted, or left out since the reader was too far behind.
     pub dropped: Option<Missed>,
     /// Where the entries are that match, in order of sequence; none in a part that only tells something else.
-    pub found: Option<Arc<Found>>,
+    pub found: Option<Arc<Found<Encoded>>>,
     /// Every entry up to this number was in a part, was told as dropped, or does not match.
     pub sequence: u64,
 }
@@ -153,7 +154,7 @@ impl Tail {
         }
     }
 
-    fn part(&self, dropped: Option<Missed>, found: Option<Arc<Found>>) -> Part {
+    fn part(&self, dropped: Option<Missed>, found: Option<Arc<Found<Encoded>>>) -> Part {
         Part {
             dropped,
             found,

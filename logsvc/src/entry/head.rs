@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Severity, Time, TraceId, line};
+use super::{Severity, Time, TraceId, rest::Rest};
 
 /// What the front of a line tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,39 +68,15 @@ pub fn head(line: &[u8]) -> Option<Head<'_>> {
 /// Reads a line without its end where each key is where [`line::number`] and [`line::encode`] put it, and nothing that
 /// is asked for is escaped; `None` for all others.
 fn quick(line: &[u8]) -> Option<Head<'_>> {
-    let mut rest = Rest(line);
-    rest.skip(line::HEAD)?;
-    let sequence = rest.number()?;
-    let batch = match rest.skip(line::BATCH) {
-        Some(()) => Some(rest.batch_mark()?),
-        None => None,
-    };
-    rest.skip(b",\"time\":\"")?;
-    let time = Time::read(rest.plain()?)?;
-    rest.skip(b",\"severity\":\"")?;
-    let severity = Severity::read(rest.plain()?)?;
-    let service = rest.optional(b",\"service\":\"")?;
-    let instance = rest.optional(b",\"instance\":\"")?;
-    let trace_id = match rest.skip(b",\"trace_id\":\"") {
-        Some(()) => Some(TraceId::read(rest.plain()?)?),
-        None => None,
-    };
+    let mut rest = Rest::of(line);
+    let head = rest.head()?;
     if rest.skip(b",\"span_id\":\"").is_some() {
         rest.plain()?;
     }
     let is_span = rest.skip(b",\"span\":{").is_some();
     // Lines of the first version have their ids behind the message.
     let is_plain = is_span || (rest.skip(b",\"message\":\"").is_some() && !rest.ends_with_an_id());
-    is_plain.then_some(Head {
-        sequence,
-        batch,
-        time,
-        severity,
-        service,
-        instance,
-        trace_id,
-        is_span,
-    })
+    is_plain.then_some(Head { is_span, ..head })
 }
 
 impl<'a> From<Front<'a>> for Head<'a> {
@@ -115,61 +91,5 @@ impl<'a> From<Front<'a>> for Head<'a> {
             trace_id: front.trace_id,
             is_span: front.span.is_some(),
         }
-    }
-}
-
-/// What is left of a line.
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn skip(&mut self, text: &[u8]) -> Option<()> {
-        self.0 = self.0.strip_prefix(text)?;
-        Some(())
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let end = self.0.iter().position(|byte| !byte.is_ascii_digit())?;
-        let (digits, rest) = self.0.split_at(end);
-        self.0 = rest;
-        std::str::from_utf8(digits).ok()?.parse().ok()
-    }
-
-    /// A text without escapes, up to its closing quote, which is skipped.
-    fn plain(&mut self) -> Option<&'a [u8]> {
-        let end = self.0.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-        let (text, rest) = self.0.split_at(end);
-        self.0 = rest.strip_prefix(b"\"")?;
-        Some(text)
-    }
-
-    /// The text behind `key`; empty when there is another key.
-    fn optional(&mut self, key: &[u8]) -> Option<Cow<'a, str>> {
-        match self.skip(key) {
-            Some(()) => std::str::from_utf8(self.plain()?).ok().map(Cow::Borrowed),
-            None => Some(Cow::default()),
-        }
-    }
-
-    fn batch_mark(&mut self) -> Option<BatchMark<'a>> {
-        let writer = std::str::from_utf8(self.plain()?).ok()?;
-        self.skip(b",\"number\":")?;
-        let number = self.number()?;
-        self.skip(b",\"entries\":")?;
-        let entries = usize::try_from(self.number()?).ok()?;
-        self.skip(b"}")?;
-        Some(BatchMark {
-            writer: Cow::Borrowed(writer),
-            number,
-            entries,
-        })
-    }
-
-    /// Whether the line ends with a trace id or a span id: with no other key at its end it can look so.
-    fn ends_with_an_id(&self) -> bool {
-        let ends = |key: &[u8], digits: usize| {
-            let id = self.0.len().checked_sub(digits + 1);
-            id.is_some_and(|id| self.0[..id].ends_with(key) && self.0.ends_with(b"\""))
-        };
-        ends(b",\"trace_id\":\"", 32) || ends(b",\"span_id\":\"", 16)
     }
 }

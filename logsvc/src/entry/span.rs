@@ -66,6 +66,18 @@ impl SpanKind {
             Self::Consumer => "CONSUMER",
         }
     }
+
+    /// Reads its name in a line.
+    pub(super) fn read(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"INTERNAL" => Self::Internal,
+            b"SERVER" => Self::Server,
+            b"CLIENT" => Self::Client,
+            b"PRODUCER" => Self::Producer,
+            b"CONSUMER" => Self::Consumer,
+            _ => return None,
+        })
+    }
 }
 
 /// How a span ended.
@@ -89,6 +101,15 @@ impl SpanStatus {
             Self::Ok => Some("OK"),
             Self::Error => Some("ERROR"),
         }
+    }
+
+    /// Reads its name in a line.
+    pub(super) fn read(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"OK" => Self::Ok,
+            b"ERROR" => Self::Error,
+            _ => return None,
+        })
     }
 }
 

@@ -99,7 +99,7 @@ fn keys_of_a_later_version_are_ignored() {
 }
 
 /// A line as the first version of this service wrote it: the ids come last.
-fn line_of_the_first_version(entry: &Entry) -> Vec<u8> {
+pub(super) fn line_of_the_first_version(entry: &Entry) -> Vec<u8> {
     let text = String::from_utf8(line(entry)).expect("text");
     let start = text.find(",\"trace_id\"").or_else(|| text.find(",\"span_id\""));
     let Some((start, end)) = start.zip(text.find(",\"message\"")).filter(|(start, end)| start < end) else {

@@ -1,9 +1,14 @@
 //! `Query`.
 
-use homeroom::{model::InvalidField, page::Page, proto::log::v1 as proto};
+use homeroom::{
+    model::InvalidField,
+    page::Page,
+    proto::log::v1::{self as proto, in_place::QueryResponse},
+};
 
 use super::{LogApi, cursor};
 use crate::{
+    entry::Encoded,
     error::Error,
     query::{Filter, Limit, Order},
 };
@@ -12,7 +17,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Invalid`] or [`Error::Read`].
-pub(super) async fn query(api: &LogApi, request: proto::QueryRequest) -> Result<proto::QueryResponse, Error> {
+pub(super) async fn query(api: &LogApi, request: proto::QueryRequest) -> Result<QueryResponse, Error> {
     let filter = filter(request.filter)?;
     let order = Order::parse("order", request.order)?;
     let list = format!("Query {filter:?} {order:?}");
@@ -22,8 +27,8 @@ pub(super) async fn query(api: &LogApi, request: proto::QueryRequest) -> Result<
         ..Limit::PAGE
     };
     let found = api.scan(filter, order, limit, cursor(&page)?).await?;
-    Ok(proto::QueryResponse {
-        entries: found.entries.into_iter().map(Into::into).collect(),
+    Ok(QueryResponse {
+        entries: found.entries.into_iter().map(|entry: Encoded| entry.message).collect(),
         next_page_token: page.next_token(found.more.then(|| found.after.to_string())),
     })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::stream::{Stream, StreamExt};
-use homeroom::proto::log::v1 as proto;
+use homeroom::proto::log::v1::{self as proto, in_place::TailResponse};
 use tonic::Status;
 
 use super::{LogApi, query::filter};
@@ -20,7 +20,7 @@ use crate::{
 pub(super) fn tail(
     api: &LogApi,
     request: proto::TailRequest,
-) -> Result<impl Stream<Item = Result<proto::TailResponse, Status>> + use<>, Error> {
+) -> Result<impl Stream<Item = Result<TailResponse, Status>> + use<>, Error> {
     let filter = filter(request.filter)?;
     let start = Start {
         after: request.after_sequence,
@@ -29,19 +29,19 @@ pub(super) fn tail(
     let parts = api.tails.follow(filter, start, api.shutdown.clone());
     let metrics = api.metrics.clone();
     Ok(parts.map(move |part| {
-        let answer = proto::TailResponse::from(part?);
+        let answer = TailResponse::from(part?);
         metrics.on_dropped(answer.dropped.map_or(0, |dropped| dropped.count));
         Ok(answer)
     }))
 }
 
-impl From<Part> for proto::TailResponse {
+impl From<Part> for TailResponse {
     fn from(part: Part) -> Self {
         // Mostly nobody else has it.
         let found = part.found.map(Arc::unwrap_or_clone);
         let entries = found.map(|found| found.entries).unwrap_or_default();
         Self {
-            entries: entries.into_iter().map(Into::into).collect(),
+            entries: entries.into_iter().map(|entry| entry.message).collect(),
             sequence: part.sequence,
             dropped: part.dropped.map(Into::into),
         }

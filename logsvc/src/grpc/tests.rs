@@ -30,7 +30,12 @@ pub(super) async fn write(api: &LogApi, entries: Vec<proto::Entry>) -> Result<u6
 }
 
 pub(super) async fn query(api: &LogApi, request: proto::QueryRequest) -> Result<proto::QueryResponse, Status> {
-    Ok(api.query(Request::new(request)).await?.into_inner())
+    Ok(received(&api.query(Request::new(request)).await?.into_inner()))
+}
+
+/// An answer as a client reads it.
+fn received<T: Message + Default>(answer: &impl Message) -> T {
+    T::decode(&answer.encode_to_vec()[..]).expect("a message of the contract")
 }
 
 pub(super) fn messages(entries: &[proto::Entry]) -> Vec<&str> {
@@ -255,7 +260,7 @@ async fn a_tail_sends_what_comes_and_ends_with_the_drain() {
     let mut tail = tail.expect("a stream").into_inner();
     assert_eq!(tail.next().await.expect("a part").expect("no error").sequence, 1);
     write(&api, vec![entry("b")]).await.expect("written");
-    let part = tail.next().await.expect("a part").expect("no error");
+    let part: proto::TailResponse = received(&tail.next().await.expect("a part").expect("no error"));
     assert_eq!((messages(&part.entries), part.sequence), (vec!["b"], 2));
     assert_eq!(part.dropped, None);
     api.shutdown.cancel();

@@ -6,11 +6,11 @@ use homeroom::{model::InvalidField, proto::log::v1 as proto};
 use memchr::{memchr2, memmem::Finder};
 use serde::Deserialize;
 
-use super::{needle::Needle, pattern::Pattern, spans::SpanFilter};
+use super::{FromLine, needle::Needle, pattern::Pattern, spans::SpanFilter};
 use crate::{
     entry::{
         Attributes, Entry, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Severity, Time, TraceId, VALUE_BYTES_MAX,
-        head, parse, text,
+        head, text,
     },
     store::{Kind, Wanted},
 };
@@ -121,7 +121,7 @@ impl Filter {
     }
 
     /// Reads a line when it is what is looked for; of others as little as shows that they are not.
-    pub(super) fn read(&self, line: &[u8]) -> Option<Entry> {
+    pub(super) fn read<T: FromLine>(&self, line: &[u8]) -> Option<T> {
         if !self.may_be_in(line) {
             return None;
         }
@@ -130,10 +130,20 @@ impl Filter {
         {
             return None;
         }
-        if !self.wanted.matches_head(&head(line)?) {
+        let head = head(line)?;
+        let is_of_instance = self.instance.is_empty() || head.instance == self.instance;
+        if !is_of_instance || !self.wanted.matches_head(&head) {
             return None;
         }
-        parse(line).ok().filter(|entry| self.matches(entry))
+        T::read(line, self)
+    }
+
+    /// Whether the head of a line tells whether it is what is looked for.
+    pub(super) fn is_told_by_heads(&self) -> bool {
+        self.text.is_empty()
+            && self.pattern.is_none()
+            && self.attributes.is_empty()
+            && self.span == SpanFilter::default()
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::{io, ops::Range, sync::Arc};
 
-use super::{Filter, Found, Limit, Missed, Order};
+use super::{Filter, Found, FromLine, Limit, Missed, Order};
 use crate::{
-    entry::Entry,
     error::Error,
     store::{Block, Reader, Store, lines},
 };
@@ -14,13 +13,13 @@ pub(super) const STEP_BLOCKS: usize = 64;
 
 /// A way through the numbers `first` to `last`, that shrinks from one of its ends as it goes.
 #[derive(Debug)]
-pub struct Scan {
+pub struct Scan<T> {
     filter: Arc<Filter>,
     order: Order,
     limit: Limit,
     first: u64,
     last: u64,
-    found: Vec<Entry>,
+    found: Vec<T>,
     size_bytes: usize,
     read_bytes: u64,
     is_full: bool,
@@ -28,7 +27,7 @@ pub struct Scan {
     reader: Reader,
 }
 
-impl Scan {
+impl<T: FromLine> Scan<T> {
     /// Starts behind the number `after`, in the order given; at the end where the order starts when there is none. Goes
     /// no further than `visible`.
     pub fn new(filter: Arc<Filter>, order: Order, limit: Limit, after: Option<u64>, visible: u64) -> Self {
@@ -58,7 +57,7 @@ impl Scan {
     ///
     /// # Errors
     /// [`Error::Read`].
-    pub async fn finish(mut self, store: &Arc<Store>) -> Result<Found, Error> {
+    pub async fn finish(mut self, store: &Arc<Store>) -> Result<Found<T>, Error> {
         while !self.is_done() {
             self = self.step(store).await?;
         }
@@ -86,7 +85,7 @@ impl Scan {
     }
 
     /// What was found up to now.
-    pub fn found(self) -> Found {
+    pub fn found(self) -> Found<T> {
         Found {
             after: match self.order {
                 Order::OldestFirst => self.first - 1,
@@ -149,9 +148,9 @@ impl Scan {
         self.read_bytes += text.len() as u64;
         if self.filter.may_be_in(text) {
             let (filter, numbers) = (self.filter.clone(), self.first..=self.last);
-            let read = |place: Range<usize>| filter.read(&text[place.clone()]).map(|entry| (entry, place.len()));
+            let read = |place: Range<usize>| filter.read(&text[place.clone()]).map(|entry: T| (entry, place.len()));
             let entries = self.places(block, text).into_iter().filter_map(read);
-            let entries = entries.filter(|(entry, _)| numbers.contains(&entry.sequence));
+            let entries = entries.filter(|(entry, _)| numbers.contains(&entry.sequence()));
             match self.order {
                 Order::OldestFirst => self.take(entries),
                 Order::NewestFirst => self.take(entries.rev()),
@@ -171,14 +170,14 @@ impl Scan {
     }
 
     /// Takes entries until there are enough. That is only known by one more: there is no next page without an entry.
-    fn take(&mut self, entries: impl IntoIterator<Item = (Entry, usize)>) {
+    fn take(&mut self, entries: impl IntoIterator<Item = (T, usize)>) {
         for (entry, size_bytes) in entries {
             let is_over = self.size_bytes + size_bytes > self.limit.size_bytes && !self.found.is_empty();
             if is_over || self.found.len() == self.limit.entries {
                 self.is_full = true;
                 return;
             }
-            self.leave(entry.sequence, entry.sequence);
+            self.leave(entry.sequence(), entry.sequence());
             self.size_bytes += size_bytes;
             self.found.push(entry);
         }

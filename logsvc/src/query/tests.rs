@@ -4,6 +4,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use proptest::{collection::vec, prelude::*};
+use prost::Message;
 
 use self::world::{append, delete_oldest, is_meant, parsed, small_segments};
 use super::{
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     config::StoreSettings,
-    entry::{self, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX, encode, number, tests::entry},
+    entry::{self, Encoded, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX, encode, number, parse, tests::entry},
     native::tests::batch_of,
     store::{Durability, Fate, Store},
 };
@@ -51,7 +52,13 @@ async fn store(entries: &[Entry]) -> (tempfile::TempDir, Arc<Store>) {
     (directory, Arc::new(store))
 }
 
-async fn page(store: &Arc<Store>, filter: &Arc<Filter>, order: Order, limit: Limit, after: Option<u64>) -> Found {
+async fn page(
+    store: &Arc<Store>,
+    filter: &Arc<Filter>,
+    order: Order,
+    limit: Limit,
+    after: Option<u64>,
+) -> Found<Encoded> {
     let visible = *store.visible().borrow();
     let scan = Scan::new(filter.clone(), order, limit, after, visible);
     scan.finish(store).await.expect("readable")
@@ -183,7 +190,7 @@ async fn a_page_ends_at_its_bytes_but_has_an_entry() {
             size_bytes,
             ..Limit::PAGE
         };
-        let found = Scan::new(filter.clone(), Order::NewestFirst, limit, None, 10);
+        let found = Scan::<Encoded>::new(filter.clone(), Order::NewestFirst, limit, None, 10);
         let found = found.finish(&store).await.expect("readable");
         assert_eq!((found.entries.len(), found.more), (1 + size_bytes / 2500, true));
         assert_eq!(
@@ -206,7 +213,7 @@ async fn a_scan_goes_through_more_blocks_than_a_step_has() {
     let filter = Arc::new(Filter::try_from(message).expect("a valid filter"));
     let found = pages(&store, &filter, Order::OldestFirst, Limit::PAGE).await;
     assert_eq!(found, [blocks as u64]);
-    let scan = Scan::new(filter, Order::OldestFirst, Limit::PAGE, None, blocks as u64);
+    let scan = Scan::<Encoded>::new(filter, Order::OldestFirst, Limit::PAGE, None, blocks as u64);
     let found = scan.step(&store).await.expect("readable").found();
     assert_eq!((found.after, found.more), (STEP_BLOCKS as u64, false));
 }
@@ -215,7 +222,7 @@ async fn a_scan_goes_through_more_blocks_than_a_step_has() {
 async fn nothing_beyond_what_was_visible_is_found() {
     let (_directory, store) = store(&(1..=10).map(sample).collect::<Vec<_>>()).await;
     for order in [Order::OldestFirst, Order::NewestFirst] {
-        let scan = Scan::new(Arc::new(Filter::default()), order, Limit::PAGE, None, 6);
+        let scan = Scan::<Encoded>::new(Arc::new(Filter::default()), order, Limit::PAGE, None, 6);
         let found = scan.finish(&store).await.expect("readable");
         assert_eq!((found.entries.len(), found.more), (6, false));
     }
@@ -437,8 +444,11 @@ proptest! {
             let filter = Filter::try_from(message.clone()).expect("a valid filter");
             for (line, entry) in lines.iter().zip(&messages) {
                 let is_meant = is_meant(&message, entry);
-                let read = filter.read(line).map(|read| Entry { sequence: 0, ..read });
+                let read = filter.read::<Entry>(line).map(|read| Entry { sequence: 0, ..read });
                 prop_assert_eq!(read, is_meant.then(|| parsed(entry)));
+                let passed_on = filter.read::<Encoded>(line).map(|read| proto::Entry::decode(read.message));
+                let sent = is_meant.then(|| parse(line).expect("an entry").into());
+                prop_assert_eq!(passed_on.transpose(), Ok(sent));
                 prop_assert_eq!(filter.matches(&parsed(entry)), is_meant);
                 prop_assert!(!is_meant || filter.may_be_in(&text));
             }

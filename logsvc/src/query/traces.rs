@@ -152,7 +152,7 @@ impl Page<'_> {
             entries: 0,
             ..Limit::TRACE
         };
-        let scan = Scan::new(Arc::new(filter), Order::OldestFirst, any, Some(seen_from - 1), visible);
+        let scan = Scan::<Entry>::new(Arc::new(filter), Order::OldestFirst, any, Some(seen_from - 1), visible);
         Ok(scan.finish(self.store).await?.more)
     }
 }

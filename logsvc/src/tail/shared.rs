@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 use crate::{
+    entry::Encoded,
     error::Error,
     query::{Filter, Found, Limit, Order, Scan},
     store::Store,
@@ -30,7 +31,7 @@ pub(super) struct Shared {
 struct Step {
     filter: Arc<Filter>,
     after: u64,
-    found: OnceCell<Arc<Found>>,
+    found: OnceCell<Arc<Found<Encoded>>>,
 }
 
 impl Shared {
@@ -46,7 +47,7 @@ impl Shared {
         filter: &Arc<Filter>,
         after: u64,
         visible: u64,
-    ) -> Result<Arc<Found>, Error> {
+    ) -> Result<Arc<Found<Encoded>>, Error> {
         let shared = self.find(filter, after);
         let found = shared.found.get_or_try_init(|| async {
             let found = step(store, filter, after, visible).await?;
@@ -83,7 +84,12 @@ impl Shared {
 ///
 /// # Errors
 /// [`Error::Read`].
-pub(super) async fn step(store: &Arc<Store>, filter: &Arc<Filter>, after: u64, visible: u64) -> Result<Found, Error> {
+pub(super) async fn step(
+    store: &Arc<Store>,
+    filter: &Arc<Filter>,
+    after: u64,
+    visible: u64,
+) -> Result<Found<Encoded>, Error> {
     let scan = Scan::new(filter.clone(), Order::OldestFirst, Limit::PAGE, Some(after), visible);
     Ok(scan.step(store).await?.found())
 }

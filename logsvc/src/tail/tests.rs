@@ -3,6 +3,7 @@ use std::pin::{Pin, pin};
 use futures_util::{FutureExt, StreamExt};
 use homeroom::proto::log::v1 as proto;
 use proptest::{collection::vec, prelude::*};
+use prost::Message;
 
 use super::*;
 use crate::{
@@ -54,7 +55,8 @@ async fn next(tail: &mut (impl Stream<Item = Result<Part, Error>> + Unpin)) -> (
     let part = tail.next().await.expect("it goes on").expect("no error");
     assert_eq!(part.dropped, None);
     let entries = part.found.iter().flat_map(|found| &found.entries);
-    (entries.map(|entry| entry.message.clone()).collect(), part.sequence)
+    let message = |entry: &Encoded| proto::Entry::decode(&entry.message[..]).expect("a message").message;
+    (entries.map(message).collect(), part.sequence)
 }
 
 fn part(messages: &[&str], sequence: u64) -> (Vec<String>, u64) {
