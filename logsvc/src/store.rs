@@ -49,6 +49,7 @@ pub use self::{
     lines::{entries, lines},
     sealed::read_sealed,
     segments::{Block, Reader},
+    sidecar::Trigrams,
     wanted::{Kind, Wanted},
     writers::WriterId,
 };
@@ -293,6 +294,9 @@ impl Drop for Store {
 fn damaged(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
+
+#[cfg(test)]
+pub(crate) use self::sealed::tests::sealed_directory;
 
 #[cfg(test)]
 mod crash_tests;

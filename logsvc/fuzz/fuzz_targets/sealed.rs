@@ -7,7 +7,7 @@
 use std::{fs, io::Write};
 
 use libfuzzer_sys::fuzz_target;
-use logsvc::store::{Kind, Wanted, read_sealed};
+use logsvc::store::{Kind, Trigrams, Wanted, read_sealed};
 
 const MARK: &[u8] = b"IDX!";
 const CONTENTS_BYTES: usize = 4092;
@@ -41,6 +41,7 @@ fuzz_target!(|input: &[u8]| {
         let wanted = Wanted {
             trace_id: entry.trace_id.clone(),
             services: [entry.service.clone()].into(),
+            trigrams: vec![Trigrams::of([&entry.message])],
             ..wanted.clone()
         };
         read_sealed(directory.path(), 1, &wanted).expect("whatever it is, it is read");

@@ -10,9 +10,9 @@ use super::{FromLine, needle::Needle, pattern::Pattern, spans::SpanFilter};
 use crate::{
     entry::{
         Attributes, Entry, KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Severity, Time, TraceId, VALUE_BYTES_MAX,
-        head, text,
+        escaped, head, text,
     },
-    store::{Kind, Wanted},
+    store::{Kind, Trigrams, Wanted},
 };
 
 /// Each entry is looked up among them, and a request stays small; a mesh with more services is looked at as a whole.
@@ -50,6 +50,7 @@ impl TryFrom<proto::Filter> for Filter {
             min_severity: Severity::parse("min_severity", message.min_severity)?,
             kind: kind("kind", message.kind)?,
             trace_id: TraceId::parse_optional("trace_id", &message.trace_id)?,
+            trigrams: Vec::new(),
         };
         let filter = Self {
             wanted,
@@ -83,7 +84,7 @@ impl Filter {
         self.with_needles()
     }
 
-    /// Makes the needles of the other parts.
+    /// Makes the needles of the other parts, and the trigrams.
     pub(super) fn with_needles(mut self) -> Self {
         let wanted = &self.wanted;
         let only_service = wanted.services.first().filter(|_| wanted.services.len() == 1);
@@ -98,7 +99,16 @@ impl Filter {
             .chain(self.span.needles())
             .chain(named.map(|(key, name)| Needle::pair(key, name)))
             .collect();
+        self.wanted.trigrams = self.trigrams();
         self
+    }
+
+    /// What messages have that are looked for.
+    fn trigrams(&self) -> Vec<Trigrams> {
+        let texts = [&self.text, self.span.name()].map(escaped);
+        let of_texts = || vec![Trigrams::of(&texts)];
+        let pattern = self.pattern.as_ref();
+        pattern.map_or_else(of_texts, |pattern| pattern.trigrams(&texts))
     }
 
     /// Whether an entry is what is looked for.

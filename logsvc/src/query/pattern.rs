@@ -1,20 +1,28 @@
 //! A regular expression that messages are looked through with. Pure.
+//!
+//! Its parts: `forms` is what tells which messages it cannot match.
+
+mod forms;
 
 use homeroom::model::InvalidField;
 use regex::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind};
 
+use self::forms::{Form, forms_of};
+use crate::store::Trigrams;
+
 /// What people type. Its automaton is bounded on its own.
 const PATTERN_BYTES_MAX: usize = 1024;
 /// An automaton of any sensible pattern fits, `\w{1,32}` too; many of them at once still leave memory.
 const PROGRAM_BYTES_MAX: usize = 4 * 1024 * 1024;
-
 /// A regular expression.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     regex: Regex,
     /// A text that every message has that it matches.
     pub(super) required: Option<String>,
+    /// Every message that it matches is of one of these.
+    forms: Vec<Form>,
 }
 
 impl Pattern {
@@ -40,11 +48,18 @@ impl Pattern {
             Ok(regex) => Ok(Some(Self {
                 regex,
                 required: required(&syntax).map(str::to_owned),
+                forms: forms_of(&syntax),
             })),
             Err(_) => refused(format!(
                 "must be a regular expression that takes at most {PROGRAM_BYTES_MAX} bytes of memory"
             )),
         }
+    }
+
+    /// What messages have that it matches and that have some texts, as they stand in lines: any of these.
+    pub(super) fn trigrams(&self, texts: &[Vec<u8>]) -> Vec<Trigrams> {
+        let forms = self.forms.iter();
+        forms.map(|form| Trigrams::of(form.iter().chain(texts))).collect()
     }
 
     /// Whether it matches somewhere in the message.

@@ -33,6 +33,11 @@ impl SpanFilter {
             && (!self.errors_only || entry.span.as_deref().is_some_and(has_failed))
     }
 
+    /// The name; empty when it is not given.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn needles(&self) -> impl Iterator<Item = Needle> {
         let name = (!self.name.is_empty()).then(|| Needle::pair("message", &self.name));
         let error = self.errors_only.then(|| Needle::pair("status", "ERROR"));

@@ -16,7 +16,7 @@ use crate::{
     config::StoreSettings,
     entry::{self, Encoded, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX, encode, number, parse, tests::entry},
     native::tests::batch_of,
-    store::{Durability, Fate, Store},
+    store::{Durability, Fate, Store, sealed_directory},
 };
 
 fn time(seconds: i64) -> prost_types::Timestamp {
@@ -453,6 +453,25 @@ proptest! {
                 prop_assert!(!is_meant || filter.may_be_in(&text));
             }
         }
+    }
+
+    #[test]
+    fn what_is_meant_is_found_in_the_frames_of_a_sealed_segment(
+        messages in vec(world::entry(), 1..30),
+        filters in vec(world::filter(), 1..12),
+    ) {
+        block_on(async {
+            let entries: Vec<_> = messages.iter().map(parsed).collect();
+            let directory = sealed_directory(&entries);
+            let store = Store::open(directory.path(), &StoreSettings::default());
+            let store = Arc::new(store.expect("an open store"));
+            for message in filters {
+                let numbered = (1..).zip(&messages);
+                let expected: Vec<u64> = numbered.filter_map(|(n, entry)| is_meant(&message, entry).then_some(n)).collect();
+                let filter = Arc::new(Filter::try_from(message).expect("a valid filter"));
+                assert_eq!(pages(&store, &filter, Order::OldestFirst, Limit::PAGE).await, expected, "{filter:?}");
+            }
+        });
     }
 
     #[test]

@@ -37,7 +37,7 @@ use super::{
 const FRAMES_BYTES_MAX: usize = 12 * 1024 * 1024;
 /// The indexes that were used last: hundreds, at some tens of KiB.
 const SIDECARS_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// What an index takes besides what it tells: it has two files open.
+/// What an index takes besides what it tells: it has two files open, and knows what text was looked for last.
 const SIDECAR_BYTES_MIN: usize = 16 * 1024;
 /// What tells where a trace is not: of some 13 million traces, or 700 segments. For a trace that may be in an older one the
 /// indexes of those are read.
@@ -358,4 +358,4 @@ impl Lines {
 }
 
 #[cfg(test)]
-pub(in crate::store) mod tests;
+pub(crate) mod tests;

@@ -12,8 +12,12 @@
 //! | fan | the first hash of each page of `traces` |
 //! | traces | hashes of trace ids with the frames that each is in, in order ([`traces`]) |
 //! | writers | the writers known at the end of the segment |
+//! | texts | for each hash of a trigram the frames with a message that has such a trigram ([`texts`]) |
 //!
-//! Its parts: `frame` is what is known of a frame, or of all; `build` makes an index, `lookup` looks into one.
+//! The second version has no `texts`. It is read all the same: to make hundreds of indexes again would take minutes.
+//!
+//! Its parts: `frame` is what is known of a frame, or of all, and `seen` which `trigrams` its messages have; `build` makes
+//! an index, `lookup` looks into one.
 
 mod build;
 mod fields;
@@ -21,12 +25,16 @@ mod filter;
 mod frame;
 mod lookup;
 mod pages;
+mod seen;
 mod services;
+mod texts;
 mod traces;
+mod trigrams;
 
 use std::{io, ops::Range};
 
 use self::fields::Fields;
+pub use self::trigrams::Trigrams;
 pub(super) use self::{
     build::Builder,
     filter::Filter,
@@ -37,8 +45,9 @@ pub(super) use self::{
 use super::damaged;
 
 const MAGIC: [u8; 8] = *b"HRLOGIDX";
-/// Rises with each change of what the file is made of: one of another version is made again.
-const VERSION: u32 = 2;
+/// Rises with each change of what the file is made of: one of a version that is not known is made again.
+const VERSION: u32 = 3;
+const VERSION_WITHOUT_TEXTS: u32 = 2;
 
 /// The name of the index of the segment whose first entry has the number `first`.
 pub(super) fn file_name(first: u64) -> String {
@@ -81,6 +90,17 @@ impl Part {
         contents.truncate(usize::try_from(self.size_bytes).map_err(|_| damaged("a part is too large"))?);
         Ok(contents)
     }
+
+    /// Reads some of it, which has to be within it.
+    fn read_some(self, range: Range<usize>, pages: &Pages) -> io::Result<Vec<u8>> {
+        let all = self.pages()?;
+        let skipped = range.start / pages::CONTENTS_BYTES;
+        let end = range.end.div_ceil(pages::CONTENTS_BYTES);
+        let mut contents = pages.read(all.start + skipped as u64..all.start + end as u64)?;
+        contents.truncate(range.end - skipped * pages::CONTENTS_BYTES);
+        contents.drain(..range.start - skipped * pages::CONTENTS_BYTES);
+        Ok(contents)
+    }
 }
 
 /// The first page.
@@ -93,10 +113,11 @@ struct Header {
     fan: Part,
     traces: Part,
     writers: Part,
+    texts: Part,
 }
 
 impl Header {
-    fn parts(&self) -> [Part; 6] {
+    fn parts(&self) -> [Part; 7] {
         [
             self.filter,
             self.frames,
@@ -104,6 +125,7 @@ impl Header {
             self.fan,
             self.traces,
             self.writers,
+            self.texts,
         ]
     }
 
@@ -121,9 +143,14 @@ impl Header {
     fn read(pages: &Pages) -> io::Result<Self> {
         let page = pages.read(0..1)?;
         let mut fields = Fields(&page);
-        if fields.bytes(MAGIC.len())? != MAGIC || fields.u32()? != VERSION {
-            return Err(damaged("it is of another version"));
+        if fields.bytes(MAGIC.len())? != MAGIC {
+            return Err(damaged("it is no index"));
         }
+        let has_texts = match fields.u32()? {
+            VERSION => true,
+            VERSION_WITHOUT_TEXTS => false,
+            _ => return Err(damaged("it is of another version")),
+        };
         let totals = Totals::decode(&mut fields)?;
         let mut part = || {
             Ok::<_, io::Error>(Part {
@@ -139,6 +166,7 @@ impl Header {
             fan: part()?,
             traces: part()?,
             writers: part()?,
+            texts: if has_texts { part()? } else { Part::default() },
         })
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::summary::Summary;
+use super::{sidecar::Trigrams, summary::Summary};
 use crate::entry::{Entry, Head, Severity, Time, TraceId};
 
-/// Which entries a reader wants: those that match every part that is given. What it says decides with each entry, and
-/// lets the store leave out blocks that can hold none.
+/// Which entries a reader wants: those that match every part that is given. What it says decides with each entry, but for
+/// `trigrams`, and lets the store leave out blocks that can hold none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Entries at this time or later.
@@ -21,6 +21,8 @@ pub struct Wanted {
     pub kind: Kind,
     /// Entries of this trace.
     pub trace_id: Option<TraceId>,
+    /// What the messages of the entries have, any of these; nothing that is known when it is empty.
+    pub trigrams: Vec<Trigrams>,
 }
 
 /// Which entries are meant.

@@ -30,7 +30,16 @@ const TEXTS: [&str; 14] = [
     "ab",
 ];
 const NAMES: [&str; 4] = ["", "a", "b", "a\"\\\n"];
-const PATTERNS: [&str; 6] = ["n$", r"\\", "(?i)A", "a.*b|u001b", "^.{2}$", r"\x1b\["];
+const PATTERNS: [&str; 8] = [
+    "n$",
+    r"\\",
+    "(?i)A",
+    "a.*b|u001b",
+    "^.{2}$",
+    r"\x1b\[",
+    r"(?i)(message)+(a|\\)",
+    "b.?message|u[0-9]{3}b",
+];
 
 fn text() -> impl Strategy<Value = String> {
     vec(select(&TEXTS[..]), 1..4).prop_map(|parts| parts.concat())

@@ -1,6 +1,7 @@
 //! Segments that are sealed, read, damaged and made again.
 
 mod disk;
+mod texts;
 
 use std::{collections::BTreeSet, fs, ops::Range, path::PathBuf, sync::atomic::AtomicBool};
 
@@ -60,6 +61,11 @@ impl Fixture {
         let names = self.files.list().expect("readable").into_iter();
         names.filter(|name| name != "lock").collect()
     }
+}
+
+/// A directory with one segment of these entries, sealed in frames of a few.
+pub(crate) fn sealed_directory(entries: &[Entry]) -> tempfile::TempDir {
+    Fixture::sealed(&text(entries)).directory
 }
 
 fn seal(files: &dyn Files) -> io::Result<bool> {
@@ -188,6 +194,7 @@ prop_compose! {
             min_severity: Severity::parse("min_severity", severity).expect("valid"),
             kind: [Kind::Log, Kind::Span, Kind::Any][usize::try_from(kind).expect("small")],
             trace_id: trace_id.map(trace),
+            trigrams: Vec::new(),
         }
     }
 }

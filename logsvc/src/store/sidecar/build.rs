@@ -4,8 +4,9 @@ use super::{
     Filter, Header, Part,
     frame::{Digest, Frame, Totals},
     pages::{self, CONTENTS_BYTES},
+    seen::{Hashes, Seen},
     services::Services,
-    traces,
+    texts, traces,
 };
 use crate::{
     entry::{BatchMark, Time, head, parse},
@@ -26,6 +27,9 @@ pub(in crate::store) struct Builder {
     frames: Vec<Frame>,
     services: Services,
     traces: Vec<(u32, u16)>,
+    seen: Seen,
+    /// Of each frame.
+    texts: Vec<Hashes>,
     writers: Writers,
 }
 
@@ -41,6 +45,8 @@ impl Builder {
             frames: Vec::new(),
             services: Services::default(),
             traces: Vec::new(),
+            seen: Seen::default(),
+            texts: Vec::new(),
             writers,
         }
     }
@@ -61,6 +67,7 @@ impl Builder {
             let Some(head) = head else { continue };
             entries += 1;
             digest.add(&head);
+            self.seen.add_line(line, head.is_span);
             self.services.add(&head.service, usize::from(number));
             if let Some(id) = &head.trace_id {
                 self.note_trace(traces::hash(id), number);
@@ -73,6 +80,7 @@ impl Builder {
             // What its end swallowed is missing at the start of the next frame.
             self.position.pass(None);
         }
+        self.texts.push(self.seen.take());
         self.frames.push(Frame {
             offset,
             size_bytes: packed.len(),
@@ -139,6 +147,7 @@ impl Builder {
             fan: Part::append(&fan, &mut image),
             traces: Part::append(&traces, &mut image),
             writers: Part::append(&self.writers.encode(), &mut image),
+            texts: Part::append(&texts::encode(&self.texts), &mut image),
         };
         let mut first = Vec::new();
         pages::append(&header.encode(), &mut first);

@@ -8,6 +8,7 @@ use super::{
     frame::{Frame, Totals},
     pages::Pages,
     services::{Bits, Services},
+    texts::Texts,
     traces,
 };
 use crate::{
@@ -26,20 +27,24 @@ pub(in crate::store) struct Sidecar {
     fan: Vec<u32>,
     filter: Part,
     traces: Part,
+    texts: Texts,
     writers: Part,
 }
 
-/// Which frames are left once services and traces are looked up.
+/// Which frames are left once services, traces and texts are looked up.
 #[derive(Debug)]
 struct Candidates {
     services: Option<Bits>,
     trace: Option<Vec<u16>>,
+    texts: Option<Arc<Bits>>,
 }
 
 impl Candidates {
     fn have(&self, frame: usize) -> bool {
         let of_trace = |frames: &Vec<u16>| frames.iter().any(|number| usize::from(*number) == frame);
-        self.services.as_ref().is_none_or(|services| services.has(frame)) && self.trace.as_ref().is_none_or(of_trace)
+        self.services.as_ref().is_none_or(|services| services.has(frame))
+            && self.trace.as_ref().is_none_or(of_trace)
+            && self.texts.as_ref().is_none_or(|texts| texts.has(frame))
     }
 }
 
@@ -61,6 +66,7 @@ impl Sidecar {
             fan: traces::fan(&header.fan.read(&pages)?),
             filter: header.filter,
             traces: header.traces,
+            texts: Texts::new(header.texts, frames.len())?,
             writers: header.writers,
             totals: header.totals,
             frames,
@@ -123,7 +129,8 @@ impl Sidecar {
     /// About how much memory it takes.
     pub(in crate::store) fn size_bytes(&self) -> usize {
         let frames = self.frames.len() * size_of::<Frame>();
-        self.pages.size_bytes() + frames + self.services.size_bytes() + self.fan.len() * size_of::<u32>()
+        let fan = self.fan.len() * size_of::<u32>();
+        self.pages.size_bytes() + frames + self.services.size_bytes() + fan + self.texts.size_bytes()
     }
 
     /// The first frame with an entry at `sequence` or after it that may hold what is wanted.
@@ -164,6 +171,7 @@ impl Sidecar {
         Ok(Candidates {
             services: (!wanted.services.is_empty()).then(|| self.services.frames(names)),
             trace: trace.map(|id| self.trace(id)).transpose()?,
+            texts: self.texts.frames(&self.pages, &wanted.trigrams)?,
         })
     }
 

@@ -17,6 +17,10 @@ const SERVICES_MAX: usize = 1024;
 pub(super) struct Bits(Vec<u8>);
 
 impl Bits {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
     fn set(&mut self, frame: usize) {
         if self.0.len() <= frame / 8 {
             self.0.resize(frame / 8 + 1, 0);
@@ -28,7 +32,19 @@ impl Bits {
         self.0.get(frame / 8).is_some_and(|byte| byte >> (frame % 8) & 1 == 1)
     }
 
-    fn join(&mut self, other: &Self) {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|byte| *byte == 0)
+    }
+
+    /// Leaves those that both have.
+    pub(super) fn meet(&mut self, other: &Self) {
+        self.0.truncate(other.0.len());
+        for (byte, other) in self.0.iter_mut().zip(&other.0) {
+            *byte &= other;
+        }
+    }
+
+    pub(super) fn join(&mut self, other: &Self) {
         self.0.resize(self.0.len().max(other.0.len()), 0);
         for (byte, other) in self.0.iter_mut().zip(&other.0) {
             *byte |= other;
