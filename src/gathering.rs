@@ -1,8 +1,9 @@
 //! Group commit: how long who syncs for many waits for more of them. Pure.
 //!
 //! A disk takes about as long, and a processor as much work, to sync for one as for fifty. Those whom a sync answers
-//! come back soon if they have more to say, so a little patience right after it makes the next group large; a caller
-//! who is alone never waits.
+//! come back soon if they have more to say, so a little patience right after it makes the next group large. Half of
+//! them are enough: while the disk syncs for these, the processor works for the others. A caller who is alone never
+//! waits.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ impl Gathering {
     /// in the meantime.
     pub fn after(callers: usize, took: Duration, now: Instant) -> Self {
         Self {
-            callers,
+            callers: callers.div_ceil(2),
             until: now + (took * SYNCS).min(PATIENCE_MAX),
         }
     }
@@ -54,15 +55,16 @@ mod tests {
         let now = Instant::now();
         assert_eq!(Gathering::new(now).enough(now), (1, None));
         assert_eq!(Gathering::after(1, SYNC, now).enough(now), (1, None));
+        assert_eq!(Gathering::after(2, SYNC, now).enough(now), (1, None));
         assert_eq!(Gathering::after(0, SYNC, now).enough(now), (1, None));
     }
 
     #[test]
-    fn as_many_as_there_were_are_waited_for_as_long_as_two_syncs_take() {
+    fn half_of_those_there_were_are_waited_for_as_long_as_two_syncs_take() {
         let now = Instant::now();
         let gathering = Gathering::after(7, SYNC, now);
-        assert_eq!(gathering.enough(now), (7, Some(SYNC * 2)));
-        assert_eq!(gathering.enough(now + SYNC), (7, Some(SYNC)));
+        assert_eq!(gathering.enough(now), (4, Some(SYNC * 2)));
+        assert_eq!(gathering.enough(now + SYNC), (4, Some(SYNC)));
         assert_eq!(gathering.enough(now + SYNC * 2), (1, None));
     }
 
@@ -70,6 +72,6 @@ mod tests {
     fn a_slow_disk_is_not_waited_for_any_longer() {
         let now = Instant::now();
         let gathering = Gathering::after(7, Duration::from_secs(1), now);
-        assert_eq!(gathering.enough(now), (7, Some(PATIENCE_MAX)));
+        assert_eq!(gathering.enough(now), (4, Some(PATIENCE_MAX)));
     }
 }

@@ -229,9 +229,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_group_is_taken_once_it_is_as_large_as_the_last_one() {
+    async fn a_group_is_taken_once_it_has_half_of_those_who_asked_lately() {
         let (queue, now) = (Queue::new(), Instant::now());
-        let patient = Gathering::after(2, Duration::from_secs(1), now + Duration::from_secs(3600));
+        let patient = Gathering::after(4, Duration::from_secs(1), now + Duration::from_secs(3600));
         let _first = push(&queue, 1).await.expect("room");
         let due = queue.take(Some(now), patient);
         assert!(matches!(due, Work::Nothing), "{due:?}");
