@@ -78,20 +78,18 @@ impl Engine {
         self.telling.log(&applied.changes, tell);
         let renewed = renews.is_some() && applied.changes.is_empty();
         let instance = applied.instance.expect("what is registered stands");
-        if instance.registration.health_check.mode == HealthCheckMode::Lease {
-            // It may be gone by now; then it is as it was.
-            let current = self.prober.renew(&instance);
-            return Ok((current.unwrap_or(instance), renewed));
-        }
-        if instance.health.state == HealthState::Serving {
-            return Ok((instance, renewed));
-        }
-        match verify {
-            Some(patience) => self.prober.verify(&instance, patience).await,
-            None => self.prober.nudge(&instance),
-        }
-        // The same.
-        let current = self.store.read(|state| state.catalog.get(instance.key()).cloned());
+        let current = if instance.registration.health_check.mode == HealthCheckMode::Lease {
+            self.prober.renew(&instance)
+        } else if instance.health.state == HealthState::Serving {
+            None
+        } else {
+            match verify {
+                Some(patience) => self.prober.verify(&instance, patience).await,
+                None => self.prober.nudge(&instance),
+            }
+            self.store.read(|state| state.catalog.get(instance.key()).cloned())
+        };
+        // Where nothing was asked, or it is gone by now, it is as it was.
         Ok((current.unwrap_or(instance), renewed))
     }
 

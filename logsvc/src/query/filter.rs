@@ -150,10 +150,17 @@ impl Filter {
 
     /// Whether the head of a line tells whether it is what is looked for.
     pub(super) fn is_told_by_heads(&self) -> bool {
-        self.text.is_empty()
-            && self.pattern.is_none()
-            && self.attributes.is_empty()
-            && self.span == SpanFilter::default()
+        // Each part by its name: one that is new and forgotten here would not be asked.
+        let Self {
+            wanted: _,
+            instance: _,
+            text,
+            pattern,
+            attributes,
+            span,
+            needles: _,
+        } = self;
+        text.is_empty() && pattern.is_none() && attributes.is_empty() && *span == SpanFilter::default()
     }
 }
 

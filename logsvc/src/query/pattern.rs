@@ -15,6 +15,7 @@ use crate::store::Trigrams;
 const PATTERN_BYTES_MAX: usize = 1024;
 /// An automaton of any sensible pattern fits, `\w{1,32}` too; many of them at once still leave memory.
 const PROGRAM_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// A regular expression.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
