@@ -7,6 +7,7 @@
 mod answer;
 mod answer_body;
 mod budget;
+mod cores;
 mod ending;
 mod gathered;
 mod http1;
@@ -30,7 +31,7 @@ use tokio::{
 use tonic::{Code, body::Body};
 use tower_service::Service;
 
-pub use self::served::Served;
+pub use self::served::{Placement, Served};
 use self::{
     answer_body::AnswerBody,
     budget::Budget,
@@ -163,11 +164,15 @@ pub async fn serve(
             () = server.shutdown.cancelled() => break,
             Some(_) = connections.join_next() => {}
             (stream, slot) = accept(&listener, &slots) => {
-                let server = server.clone();
-                connections.spawn(inherit(async move {
-                    server.connection(stream).await;
+                let serving = server.clone();
+                let run = async move |stream| {
+                    serving.connection(stream).await;
                     drop(slot);
-                }));
+                };
+                match server.served.cores() {
+                    Some(cores) => cores.spawn(&mut connections, stream, run),
+                    None => drop(connections.spawn(inherit(run(stream)))),
+                }
             }
         }
     }
@@ -257,7 +262,7 @@ impl Server {
             plain_slots: self.plain_slots.clone(),
             running: calls.clone(),
         };
-        let started = streams::Calls::new(self.served.together);
+        let started = streams::Calls::new(self.served.is_together());
         let io = Gathered::new(io);
         let connection = self.http2(started.clone()).serve_connection(io.clone(), service);
         let mut connection = WithCalls::new(connection, io, started);

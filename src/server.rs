@@ -14,7 +14,7 @@ use tonic::{Status, body::Body, server::NamedService, service::RoutesBuilder};
 use crate::{
     config::Config,
     health::{HealthReporter, health},
-    listener::{self, Limits, Served},
+    listener::{self, Limits, Placement, Served},
     mesh::Mesh,
     metrics::Metrics,
     model::{Address, InvalidField, Registration, ServiceName},
@@ -52,7 +52,7 @@ pub enum ServeError {
     /// A name given to the service is not valid: mend the program.
     #[error(transparent)]
     Invalid(#[from] InvalidField),
-    /// The signal handlers or the reflection service cannot be set up.
+    /// The signal handlers, the reflection service, or threads cannot be set up.
     #[error("cannot set up: {0}")]
     SetUp(String),
 }
@@ -97,7 +97,7 @@ pub struct Service {
     descriptors: Vec<&'static [u8]>,
     limits: Limits,
     metrics: Metrics,
-    together: bool,
+    placement: Placement,
     alongside: Vec<BoxFuture<'static, ()>>,
 }
 
@@ -114,7 +114,7 @@ impl Service {
             descriptors: vec![proto::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET],
             limits: Limits::default(),
             metrics: Metrics::new(),
-            together: false,
+            placement: Placement::default(),
             alongside: Vec::new(),
         }
     }
@@ -174,11 +174,10 @@ impl Service {
         self
     }
 
-    /// Runs the calls of a connection in one task, and sends what they write at once together: for a service of many
-    /// streams, whose handlers compute little. Default: each call has a task.
+    /// Says where calls run. Default: [`Placement::Apart`].
     #[must_use]
-    pub fn calls_together(mut self) -> Self {
-        self.together = true;
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
         self
     }
 
@@ -325,8 +324,8 @@ impl Service {
         let mut routes = self.routes;
         routes.add_service(health).add_service(v1).add_service(v1alpha);
         let served = Served::with_metrics(routes.routes(), self.metrics, &names, &descriptors);
-        let served = served.together(self.together);
-        Ok((reporter, served))
+        let served = served.placed(self.placement);
+        Ok((reporter, served.map_err(|error| ServeError::SetUp(error.to_string()))?))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use homeroom::{
-    Service, config::Config, model::Address, proto::log::v1::in_place::log_server::LogServer, server::ServeError,
-    shutdown::Shutdown,
+    Service, config::Config, listener::Placement, model::Address, proto::log::v1::in_place::log_server::LogServer,
+    server::ServeError, shutdown::Shutdown,
 };
 use tokio::net::TcpListener;
 
@@ -42,7 +42,7 @@ pub async fn run(config: LogConfig, listener: TcpListener, shutdown: Shutdown) -
         return Err(RunError::ForwardsToItself(endpoint.clone()));
     }
     let mut log = LogApi::open(data_dir, &settings.store, shutdown.clone()).await?;
-    let mut server = Service::new("log");
+    let mut server = Service::new("log").placement(Placement::ThreadPerCore);
     let mut forward = None;
     if let Some(endpoint) = settings.forward {
         let (position, work) = log.forward(data_dir, endpoint).await;

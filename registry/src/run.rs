@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use homeroom::{Service, server::ServeError, shutdown::Shutdown};
+use homeroom::{Service, listener::Placement, server::ServeError, shutdown::Shutdown};
 use tokio::{net::TcpListener, task::spawn_blocking};
 
 use crate::{
@@ -30,7 +30,7 @@ pub enum RunError {
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: RegistryConfig, listener: TcpListener, shutdown: Shutdown) -> Result<(), RunError> {
-    let service = Service::new("registry").unregistered().calls_together();
+    let service = Service::new("registry").unregistered().placement(Placement::Together);
     let settings = &config.settings;
     let told = RegistryMetrics::new(service.metrics(), &settings.limits);
     let store = open(&config).await?;

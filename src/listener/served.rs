@@ -1,17 +1,33 @@
 //! What a listener serves, and what it counts.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use tonic::service::Routes;
 
+use super::cores::Cores;
 use crate::metrics::{Call, CallMetrics, Metrics};
+
+/// Where the calls of a connection run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// Each in a task of its own, by whichever worker of the runtime is free.
+    #[default]
+    Apart,
+    /// In one task, whose calls send at once what they write at once: for servers of many streams, whose handlers compute
+    /// little.
+    Together,
+    /// In one task, and all tasks of a connection on one of as many threads as there are processors: for servers that
+    /// answer once a thread of their own has done something, and whose handlers never block.
+    ThreadPerCore,
+}
 
 /// What a listener serves: routes, with metrics or without.
 #[derive(Debug, Clone)]
 pub struct Served {
     pub(super) routes: Routes,
     counted: Option<(Metrics, Arc<CallMetrics>)>,
-    pub(super) together: bool,
+    placement: Placement,
+    cores: Option<Arc<Cores>>,
 }
 
 impl Served {
@@ -22,15 +38,22 @@ impl Served {
         Self {
             routes,
             counted: Some((metrics, calls)),
-            together: false,
+            placement: Placement::default(),
+            cores: None,
         }
     }
 
-    /// Runs the calls of a connection in one task, when `together`, and sends what they write at once together: for
-    /// servers of many streams, whose handlers compute little. Default: each call has a task.
-    #[must_use]
-    pub fn together(self, together: bool) -> Self {
-        Self { together, ..self }
+    /// Says where calls run.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn placed(self, placement: Placement) -> io::Result<Self> {
+        let cores = (placement == Placement::ThreadPerCore).then(Cores::start).transpose()?;
+        Ok(Self {
+            placement,
+            cores: cores.map(Arc::new),
+            ..self
+        })
     }
 
     /// Makes calls cheaper.
@@ -39,6 +62,16 @@ impl Served {
             routes: self.routes.prepare(),
             ..self
         }
+    }
+
+    /// Whether the calls of a connection are one task.
+    pub(super) fn is_together(&self) -> bool {
+        self.placement != Placement::Apart
+    }
+
+    /// The threads that connections run on, unless they run on the workers of the runtime.
+    pub(super) fn cores(&self) -> Option<&Cores> {
+        self.cores.as_deref()
     }
 
     pub(super) fn metrics(&self) -> Option<&Metrics> {
@@ -56,7 +89,8 @@ impl From<Routes> for Served {
         Self {
             routes,
             counted: None,
-            together: false,
+            placement: Placement::default(),
+            cores: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 mod answers;
 mod messages;
+mod placements;
 mod plain;
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, service::Routes};
 use tonic_types::StatusExt;
 
-use super::{Limits, Served, bind};
+use super::{Limits, Placement, Served, bind};
 use crate::{
     balance::Channel,
     proto::health::v1::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient},

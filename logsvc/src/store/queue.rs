@@ -99,10 +99,12 @@ impl Queue {
             answer,
             _room: room,
         });
-        if waiting
+        let is_enough = waiting
             .committer_waits_for
-            .is_some_and(|enough| waiting.appends.len() >= enough)
-        {
+            .is_some_and(|enough| waiting.appends.len() >= enough);
+        // Who is woken finds it unlocked.
+        drop(waiting);
+        if is_enough {
             self.arrived.notify_one();
         }
         Ok(Written::new(written))
