@@ -13,6 +13,7 @@ pub mod text;
 
 pub mod backoff;
 pub mod config;
+pub mod fields;
 pub mod gathering;
 pub mod shutdown;
 

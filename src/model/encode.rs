@@ -4,11 +4,10 @@
 //! Not by way of the generated messages: they own each text that they are made of, which is some thirty allocations an
 //! instance. The fields are in the order and form that prost gives them, which the tests hold it to.
 
-mod fields;
+use std::{io::Write, net::IpAddr};
 
-use self::fields::Fields;
 use super::{Change, Health, HealthCheck, Instance, Registration};
-use crate::proto::registry::v1 as proto;
+use crate::{fields::Fields, proto::registry::v1 as proto};
 
 /// What an instance without much metadata takes, and a change of it.
 const USUAL_BYTES: usize = 512;
@@ -17,7 +16,7 @@ impl Instance {
     /// The bytes of its message.
     pub fn encode_to_vec(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(USUAL_BYTES);
-        instance(self, &mut Fields(&mut bytes));
+        instance(self, &mut Fields::behind(&mut bytes));
         bytes
     }
 }
@@ -26,7 +25,7 @@ impl Change {
     /// The bytes of its message.
     pub fn encode_to_vec(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(USUAL_BYTES);
-        let mut fields = Fields(&mut bytes);
+        let mut fields = Fields::behind(&mut bytes);
         let key = self.key();
         fields.number(1, self.revision.0);
         fields.time(2, self.time);
@@ -48,7 +47,7 @@ fn instance(instance: &Instance, fields: &mut Fields<'_>) {
     fields.number(12, instance.revision.0);
     fields.message(13, |fields| health(&instance.health, fields));
     if let Some(registrant) = instance.registrant {
-        fields.ip(14, registrant);
+        fields.put(14, |bytes| put_ip(bytes, registrant));
     }
 }
 
@@ -89,6 +88,31 @@ fn health(health: &Health, fields: &mut Fields<'_>) {
     fields.text(4, &health.detail);
     fields.flag(5, health.suspect);
     fields.flag(6, health.verified);
+}
+
+/// The usual kind digit by digit: formatting it takes six times as many instructions.
+fn put_ip(bytes: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (n, octet) in ip.octets().into_iter().enumerate() {
+                if n > 0 {
+                    bytes.push(b'.');
+                }
+                put_decimal(bytes, octet);
+            }
+        }
+        IpAddr::V6(ip) => write!(bytes, "{ip}").expect("a vector takes everything"),
+    }
+}
+
+fn put_decimal(bytes: &mut Vec<u8>, octet: u8) {
+    if octet >= 100 {
+        bytes.push(b'0' + octet / 100);
+    }
+    if octet >= 10 {
+        bytes.push(b'0' + octet / 10 % 10);
+    }
+    bytes.push(b'0' + octet % 10);
 }
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
 //! An entry as the bytes of its message, written straight from its line: what answers are made of.
 
-mod fields;
 mod span;
 
 use bytes::Bytes;
-use homeroom::proto::log::v1 as proto;
+use homeroom::{fields::Fields, proto::log::v1 as proto};
 use prost::Message;
 
-use self::fields::{bytes, delimited, number, pairs, text, time};
 use super::{Entry, rest::Rest};
 
 /// An entry that is not looked at any more: a message of type `Entry`, encoded.
@@ -27,7 +25,7 @@ impl Encoded {
     pub fn of_line(line: &[u8]) -> Option<Self> {
         // A message is hardly larger than its line.
         let mut message = Vec::with_capacity(line.len());
-        let sequence = write(line, &mut message)?;
+        let sequence = write(line, &mut Fields::behind(&mut message))?;
         Some(Self {
             sequence,
             message: message.into(),
@@ -45,49 +43,69 @@ impl From<Entry> for Encoded {
 }
 
 /// Appends the fields of `homeroom.log.v1.Entry`, in the order of the line. Returns the number of the entry.
-fn write(line: &[u8], out: &mut Vec<u8>) -> Option<u64> {
+fn write(line: &[u8], fields: &mut Fields<'_>) -> Option<u64> {
     let line = line.strip_suffix(b"}\n").filter(|line| is_text(line))?;
     let rest = &mut Rest::of(line);
     let head = rest.head()?;
-    time(1, head.time, out);
-    number(2, proto::Severity::from(head.severity) as u64, out);
-    bytes(3, head.service.as_bytes(), out);
-    bytes(4, head.instance.as_bytes(), out);
-    bytes(7, head.trace_id.as_ref().map_or(b"", |id| id.as_bytes()), out);
+    fields.timestamp(1, head.time.into());
+    fields.enumeration(2, proto::Severity::from(head.severity));
+    fields.bytes(3, head.service.as_bytes());
+    fields.bytes(4, head.instance.as_bytes());
+    fields.bytes(7, head.trace_id.as_ref().map_or(b"", |id| id.as_bytes()));
     if rest.skip(b",\"span_id\":\"").is_some() {
-        bytes(8, rest.id::<16>()?.as_bytes(), out);
+        fields.bytes(8, rest.id::<16>()?.as_bytes());
     }
-    number(9, head.sequence, out);
+    fields.number(9, head.sequence);
     if rest.skip(b",\"span\":{").is_some() {
-        delimited(10, out, |out| span::write(rest, out))?;
+        fields.message(10, |fields| span::write(rest, fields))?;
     }
     rest.skip(b",\"message\":\"")?;
-    text(5, rest, out)?;
+    text(5, rest, fields)?;
     if rest.skip(b",\"attributes\":{").is_some() {
-        pairs(6, rest, out)?;
+        pairs(6, rest, fields)?;
     }
     if rest.skip(b",\"resource\":{").is_some() {
-        pairs(11, rest, out)?;
+        pairs(11, rest, fields)?;
     }
     if rest.skip(b",\"scope\":{").is_some() {
-        delimited(12, out, |out| scope(rest, out))?;
+        fields.message(12, |fields| scope(rest, fields))?;
     }
     rest.is_empty().then_some(head.sequence)
 }
 
 /// Appends the fields of a `Scope`, each of which may be the first one.
-fn scope(rest: &mut Rest<'_>, out: &mut Vec<u8>) -> Option<()> {
+fn scope(rest: &mut Rest<'_>, fields: &mut Fields<'_>) -> Option<()> {
     let mut separator: &[u8] = b"";
     for (field, key) in [(1, &b"\"name\":\""[..]), (2, &b"\"version\":\""[..])] {
         if rest.skip_both(separator, key).is_some() {
-            text(field, rest, out)?;
+            text(field, rest, fields)?;
             separator = b",";
         }
     }
     if rest.skip_both(separator, b"\"attributes\":{").is_some() {
-        pairs(3, rest, out)?;
+        pairs(3, rest, fields)?;
     }
     rest.skip(b"}")
+}
+
+/// Appends the text that comes next.
+fn text(number: u8, rest: &mut Rest<'_>, fields: &mut Fields<'_>) -> Option<()> {
+    fields.put(number, |bytes| rest.text(bytes))
+}
+
+/// Appends the pairs of a map, up to the end of the object that they stand in.
+fn pairs(number: u8, rest: &mut Rest<'_>, fields: &mut Fields<'_>) -> Option<()> {
+    rest.skip(b"\"")?;
+    loop {
+        fields.message(number, |pair| {
+            text(1, rest, pair)?;
+            rest.skip(b":\"")?;
+            text(2, rest, pair)
+        })?;
+        if rest.skip(b",\"").is_none() {
+            return rest.skip(b"}");
+        }
+    }
 }
 
 /// Whether a line is UTF-8 without control characters, so that each of its texts is.

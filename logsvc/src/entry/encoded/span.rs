@@ -1,36 +1,36 @@
 //! What makes an entry a span.
 
-use homeroom::proto::log::v1 as proto;
+use homeroom::{fields::Fields, proto::log::v1 as proto};
 
-use super::fields::{bytes, delimited, number, pairs, text, time};
+use super::{pairs, text};
 use crate::entry::{SpanKind, SpanStatus, rest::Rest};
 
 /// Appends the fields of a `Span`, up to the end of the object that they stand in.
-pub(super) fn write(rest: &mut Rest<'_>, out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn write(rest: &mut Rest<'_>, fields: &mut Fields<'_>) -> Option<()> {
     if rest.skip(b"\"parent_span_id\":\"").is_some() {
-        bytes(1, rest.id::<16>()?.as_bytes(), out);
+        fields.bytes(1, rest.id::<16>()?.as_bytes());
         rest.skip(b",")?;
     }
     rest.skip(b"\"kind\":\"")?;
     let kind = SpanKind::read(rest.plain()?)?;
-    number(2, proto::SpanKind::from(kind) as u64, out);
+    fields.enumeration(2, proto::SpanKind::from(kind));
     rest.skip(b",\"end_time\":\"")?;
-    time(3, rest.time()?, out);
+    fields.timestamp(3, rest.time()?.into());
     if rest.skip(b",\"status\":\"").is_some() {
         let status = SpanStatus::read(rest.plain()?)?;
-        number(4, proto::SpanStatus::from(status) as u64, out);
+        fields.enumeration(4, proto::SpanStatus::from(status));
     }
     if rest.skip(b",\"status_message\":\"").is_some() {
-        text(5, rest, out)?;
+        text(5, rest, fields)?;
     }
     if rest.skip(b",\"events\":[").is_some() {
-        list(6, rest, out, event)?;
+        list(6, rest, fields, event)?;
     }
     if rest.skip(b",\"links\":[").is_some() {
-        list(7, rest, out, link)?;
+        list(7, rest, fields, link)?;
     }
     if rest.skip(b",\"trace_state\":\"").is_some() {
-        text(8, rest, out)?;
+        text(8, rest, fields)?;
     }
     rest.skip(b"}")
 }
@@ -39,14 +39,14 @@ pub(super) fn write(rest: &mut Rest<'_>, out: &mut Vec<u8>) -> Option<()> {
 fn list(
     field: u8,
     rest: &mut Rest<'_>,
-    out: &mut Vec<u8>,
-    item: impl Fn(&mut Rest<'_>, &mut Vec<u8>) -> Option<()>,
+    fields: &mut Fields<'_>,
+    item: impl Fn(&mut Rest<'_>, &mut Fields<'_>) -> Option<()>,
 ) -> Option<()> {
     loop {
-        delimited(field, out, |out| {
-            item(rest, out)?;
+        fields.message(field, |fields| {
+            item(rest, fields)?;
             if rest.skip(b",\"attributes\":{").is_some() {
-                pairs(3, rest, out)?;
+                pairs(3, rest, fields)?;
             }
             rest.skip(b"}")
         })?;
@@ -57,18 +57,18 @@ fn list(
 }
 
 /// Appends the fields of a `SpanEvent` but its attributes.
-fn event(rest: &mut Rest<'_>, out: &mut Vec<u8>) -> Option<()> {
+fn event(rest: &mut Rest<'_>, fields: &mut Fields<'_>) -> Option<()> {
     rest.skip(b"{\"time\":\"")?;
-    time(1, rest.time()?, out);
+    fields.timestamp(1, rest.time()?.into());
     rest.skip(b",\"name\":\"")?;
-    text(2, rest, out)
+    text(2, rest, fields)
 }
 
 /// Appends the fields of a `SpanLink` but its attributes.
-fn link(rest: &mut Rest<'_>, out: &mut Vec<u8>) -> Option<()> {
+fn link(rest: &mut Rest<'_>, fields: &mut Fields<'_>) -> Option<()> {
     rest.skip(b"{\"trace_id\":\"")?;
-    bytes(1, rest.id::<32>()?.as_bytes(), out);
+    fields.bytes(1, rest.id::<32>()?.as_bytes());
     rest.skip(b",\"span_id\":\"")?;
-    bytes(2, rest.id::<16>()?.as_bytes(), out);
+    fields.bytes(2, rest.id::<16>()?.as_bytes());
     Some(())
 }
