@@ -22,6 +22,7 @@ use crate::{
     config::StoreSettings,
     entry::{Entry, Time, tests::entry},
     native::tests::{batch_of, parsed},
+    query::tests::world::{delete_oldest, small_segments},
     store::{Durability, Fate},
 };
 
@@ -309,6 +310,28 @@ async fn a_position_of_a_log_that_is_gone_goes_on_at_the_end() {
     running.reaches(1).await;
     write(&running.store, &[entry("b")]).await;
     assert_eq!(bodies(&logs.next().await.request), ["b"]);
+}
+
+#[tokio::test]
+async fn what_retention_deletes_before_it_is_taken_is_counted_and_the_rest_goes_on() {
+    let (server, mut logs, _spans) = backend();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let store = small_segments(&directory);
+    for text in ["taken", "deleted", "deleted, too", "kept"] {
+        write(&store, &[entry(text)]).await;
+    }
+    drop(store);
+    delete_oldest(&directory, 3);
+    let cursor = Cursor::new(directory.path(), server.address().clone());
+    cursor.write(1).expect("written");
+    let forward = Forward::open(directory.path(), server.address().clone(), Counts::default()).await;
+    let store = small_segments(&directory);
+    let running = Running::go_on(directory, store, forward);
+    let call = logs.next().await;
+    assert_eq!(bodies(&call.request), ["kept"]);
+    call.answer(Ok(ExportLogsServiceResponse::default()));
+    running.reaches(4).await;
+    assert_eq!(running.counts(), [1, 0, 2, 0]);
 }
 
 #[tokio::test]
