@@ -1,10 +1,11 @@
 //! What all binaries share: flags and environment variables (strings), and what they mean (checked).
 
+mod size;
 mod telemetry;
 
 use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
-pub use self::telemetry::TelemetryArgs;
+pub use self::{size::size, telemetry::TelemetryArgs};
 use crate::{
     model::{Address, Registration},
     telemetry::Settings,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use homeroom::{
-    config::{Config, ConfigErrors, StoringArgs, StoringConfig, address, duration, number},
+    config::{Config, ConfigErrors, StoringArgs, StoringConfig, address, duration, size},
     model::Address,
 };
 
@@ -34,21 +34,21 @@ pub struct Args {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "What is kept")]
 struct StoreArgs {
-    /// A segment of this size is sealed: compressed, with an index [default: 67108864, 64 MiB]
-    #[arg(long, env = "HOMEROOM_SEGMENT_SIZE", value_name = "BYTES")]
+    /// A segment of this size is sealed: compressed, with an index [default: 64MiB]
+    #[arg(long, env = "HOMEROOM_SEGMENT_SIZE", value_name = "SIZE")]
     segment_size: Option<String>,
     /// A segment of this age is sealed, too [default: 1 day]
     #[arg(long, env = "HOMEROOM_SEGMENT_AGE", value_name = "DURATION")]
     segment_age: Option<String>,
-    /// With more than this on disk the oldest segments are deleted; 0 for no limit [default: 10737418240, 10 GiB]
-    #[arg(long, env = "HOMEROOM_RETENTION_SIZE", value_name = "BYTES")]
+    /// With more than this on disk the oldest segments are deleted; 0 for no limit [default: 10GiB]
+    #[arg(long, env = "HOMEROOM_RETENTION_SIZE", value_name = "SIZE")]
     retention_size: Option<String>,
     /// Segments all of whose entries are older are deleted [default: never]
     #[arg(long, env = "HOMEROOM_RETENTION_AGE", value_name = "DURATION")]
     retention_age: Option<String>,
     /// With less room than this on the disk the oldest segments are deleted, and with less than half of it entries are
-    /// refused [default: 268435456, 256 MiB]
-    #[arg(long, env = "HOMEROOM_RETENTION_FREE", value_name = "BYTES")]
+    /// refused [default: 256MiB]
+    #[arg(long, env = "HOMEROOM_RETENTION_FREE", value_name = "SIZE")]
     retention_free: Option<String>,
 }
 
@@ -142,7 +142,7 @@ impl StoreArgs {
             segment_size_bytes: errors.check(
                 "--segment-size",
                 self.segment_size.as_deref(),
-                number(MIB..=1024 * MIB),
+                size(MIB..=1024 * MIB),
                 default.segment_size_bytes,
             ),
             segment_age: errors.check(
@@ -154,7 +154,7 @@ impl StoreArgs {
             retention_size_bytes: errors.check(
                 "--retention-size",
                 self.retention_size.as_deref(),
-                number(0..=SIZE_BYTES_MAX),
+                size(0..=SIZE_BYTES_MAX),
                 default.retention_size_bytes,
             ),
             retention_age: errors.check(
@@ -166,7 +166,7 @@ impl StoreArgs {
             retention_free_bytes: errors.check(
                 "--retention-free",
                 self.retention_free.as_deref(),
-                number(0..=SIZE_BYTES_MAX),
+                size(0..=SIZE_BYTES_MAX),
                 default.retention_free_bytes,
             ),
         }
@@ -194,11 +194,11 @@ mod tests {
     #[test]
     fn every_setting_is_taken_over() {
         let flags = [
-            "--segment-size=1048576",
+            "--segment-size=1MiB",
             "--segment-age=1h",
             "--retention-size=0",
             "--retention-age=7d",
-            "--retention-free=1",
+            "--retention-free=1kB",
             "--forward=collector:4317",
         ];
         let store = StoreSettings {
@@ -206,7 +206,7 @@ mod tests {
             segment_age: Duration::from_secs(3600),
             retention_size_bytes: 0,
             retention_age: Some(Duration::from_secs(7 * 24 * 3600)),
-            retention_free_bytes: 1,
+            retention_free_bytes: 1_000,
         };
         let forward = Some("collector:4317".parse().expect("an address"));
         assert_eq!(check(&flags), Ok(Settings { store, forward }));

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use homeroom::{
-    config::{Config, ConfigErrors, StoringArgs, StoringConfig, duration, number},
+    config::{Config, ConfigErrors, StoringArgs, StoringConfig, duration, number, size},
     model::Registration,
 };
 use ipnet::IpNet;
@@ -73,11 +73,11 @@ struct LimitArgs {
     /// How many instances may be registered [default: 100000]
     #[arg(long, env = "HOMEROOM_INSTANCES_MAX", value_name = "NUMBER")]
     instances_max: Option<String>,
-    /// How many bytes one instance may take in a message [default: 65536]
-    #[arg(long, env = "HOMEROOM_INSTANCE_SIZE_MAX", value_name = "BYTES")]
+    /// How much one instance may take in a message [default: 64KiB]
+    #[arg(long, env = "HOMEROOM_INSTANCE_SIZE_MAX", value_name = "SIZE")]
     instance_size_max: Option<String>,
-    /// How many bytes its metadata may have [default: 16384]
-    #[arg(long, env = "HOMEROOM_METADATA_SIZE_MAX", value_name = "BYTES")]
+    /// How much its metadata may be [default: 16KiB]
+    #[arg(long, env = "HOMEROOM_METADATA_SIZE_MAX", value_name = "SIZE")]
     metadata_size_max: Option<String>,
     /// How many watches may be open [default: 20000]
     #[arg(long, env = "HOMEROOM_WATCHERS_MAX", value_name = "NUMBER")]
@@ -207,7 +207,7 @@ impl Default for Limits {
 /// No setting needs more than this, and sums of them must not overflow.
 const NUMBER_MAX: usize = 1_000_000_000;
 /// A message that holds one instance has to stay below the 4 MiB that stock clients accept.
-const INSTANCE_SIZE_BYTES_MAX: usize = 2 * 1024 * 1024;
+const INSTANCE_SIZE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 impl Args {
     /// Checks the flags.
@@ -293,13 +293,13 @@ impl LimitArgs {
         let instance_size_bytes = errors.check(
             "--instance-size-max",
             self.instance_size_max.as_deref(),
-            number(1..=INSTANCE_SIZE_BYTES_MAX),
+            size(1..=INSTANCE_SIZE_BYTES_MAX),
             default.instance_size_bytes,
         );
         let metadata_size_bytes = errors.check(
             "--metadata-size-max",
             self.metadata_size_max.as_deref(),
-            number(1..=Registration::METADATA_SIZE_BYTES_MAX),
+            size(1..=Registration::METADATA_SIZE_BYTES_MAX as u64),
             default.metadata_size_bytes,
         );
         let mut limit =

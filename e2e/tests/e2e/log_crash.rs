@@ -33,7 +33,7 @@ const CALLERS: usize = 4;
 /// Who sends by `Ingest`, and sends again what was not acknowledged.
 const STREAMERS: usize = 3;
 /// So small that segments end in every round.
-const SEGMENT_BYTES: &str = "1048576";
+const SEGMENT_SIZE: &str = "1MiB";
 
 fn client(log: &Process) -> LogClient<Channel> {
     LogClient::new(log.mesh().registry())
@@ -42,7 +42,7 @@ fn client(log: &Process) -> LogClient<Channel> {
 async fn start(data: &Path, registry: &Process) -> Process {
     let data = data.to_str().expect("a temporary path is text");
     let (registry, listen) = (registry.address.as_str(), "127.0.0.1:0");
-    let args = ["log", "--data-dir", data, "--segment-size", SEGMENT_BYTES];
+    let args = ["log", "--data-dir", data, "--segment-size", SEGMENT_SIZE];
     Process::start(&[&args[..], &["--listen", listen, "--registry", registry]].concat()).await
 }
 
