@@ -148,10 +148,7 @@ impl Target<'_, '_> {
                 parts,
                 |line| line.append(&resource.names),
                 self.pairs.iter(),
-                |line| {
-                    line.append(&resource.attributes);
-                    line.append(&self.origin.scope);
-                },
+                |line| line.append(&self.origin.surroundings),
                 out,
             );
             *self.text_bytes += out.len() - start;

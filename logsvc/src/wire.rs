@@ -49,6 +49,7 @@ impl Unfit {
 }
 
 /// A text of the wire.
+#[inline]
 pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Unfit> {
     std::str::from_utf8(bytes).map_err(|_| Unfit::NotUtf8)
 }
@@ -119,6 +120,14 @@ impl<'a> Iterator for Fields<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
+        // Most are short texts and messages: those are read where they are used.
+        if let [tag @ ..0x80, length @ ..0x80, rest @ ..] = self.0
+            && tag & 7 == 2
+            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(*length))
+        {
+            self.0 = rest;
+            return Some(Ok((u64::from(tag >> 3), Value::Bytes(bytes))));
+        }
         if self.0.is_empty() {
             return None;
         }

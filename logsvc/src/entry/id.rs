@@ -57,15 +57,15 @@ impl<const DIGITS: usize> HexId<DIGITS> {
 
     /// The id of these bytes; `None` when it is none.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut digits = [b'0'; DIGITS];
-        if bytes.len() * 2 != DIGITS || bytes.iter().all(|byte| *byte == 0) {
+        if bytes.len() * 2 != DIGITS {
             return None;
         }
+        let mut digits = [b'0'; DIGITS];
         let (pairs, _) = digits.as_chunks_mut();
-        for (pair, byte) in pairs.iter_mut().zip(bytes) {
-            *pair = HEX[usize::from(*byte)];
+        for (n, pair) in pairs.iter_mut().enumerate() {
+            *pair = HEX[usize::from(bytes[n])];
         }
-        Some(Self(digits))
+        (digits != [b'0'; DIGITS]).then_some(Self(digits))
     }
 
     /// The digits, as they stand in a line.
@@ -75,7 +75,8 @@ impl<const DIGITS: usize> HexId<DIGITS> {
 
     /// What the last eight digits say.
     pub(crate) fn low(&self) -> u32 {
-        let digit = |byte: &u8| u32::from(byte & 15) + if *byte > b'9' { 9 } else { 0 };
+        // Letters have the bit above those of the digits.
+        let digit = |byte: &u8| u32::from((byte & 15) + (byte >> 6) * 9);
         self.0[DIGITS - 8..]
             .iter()
             .fold(0, |number, byte| number << 4 | digit(byte))

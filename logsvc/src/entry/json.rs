@@ -5,26 +5,28 @@ use super::{HexId, Time};
 /// A JSON object that is being appended to a text.
 pub(crate) struct Object<'o> {
     out: &'o mut Vec<u8>,
-    is_empty: bool,
+    /// What stands before the next key.
+    separator: u8,
 }
 
 impl<'o> Object<'o> {
     /// Begins an object.
     pub(crate) fn new(out: &'o mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Self { out, is_empty: true }
+        Self { out, separator: b'{' }
     }
 
     /// Some keys that are to follow others, in an object that is written elsewhere.
     pub(crate) fn part(out: &'o mut Vec<u8>) -> Self {
-        Self { out, is_empty: false }
+        Self { out, separator: b',' }
     }
 
     pub(crate) fn end(self) {
-        self.out.push(b'}');
+        let end: &[u8] = if self.separator == b'{' { b"{}" } else { b"}" };
+        self.out.extend_from_slice(end);
     }
 
     /// Appends keys that were written as a part.
+    #[inline]
     pub(crate) fn append(&mut self, part: &[u8]) {
         self.out.extend_from_slice(part);
     }
@@ -32,20 +34,19 @@ impl<'o> Object<'o> {
     // Keys are known where they are written: nothing is left to be asked of them there.
     #[inline(always)]
     fn key(&mut self, key: &str) {
-        if !std::mem::take(&mut self.is_empty) {
-            self.out.push(b',');
-        }
-        self.out.push(b'"');
+        self.out.extend_from_slice(&[self.separator, b'"']);
+        self.separator = b',';
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
     }
 
     /// A value that needs no escapes.
+    #[inline(always)]
     pub(crate) fn word(&mut self, key: &str, word: &str) {
         self.quoted(key, word.as_bytes());
     }
 
-    #[inline]
+    #[inline(always)]
     fn quoted(&mut self, key: &str, text: &[u8]) {
         self.key(key);
         self.out.push(b'"');
@@ -53,6 +54,7 @@ impl<'o> Object<'o> {
         self.out.push(b'"');
     }
 
+    #[inline(always)]
     pub(crate) fn text(&mut self, key: &str, value: &str) {
         self.key(key);
         text(value, self.out);
@@ -65,6 +67,7 @@ impl<'o> Object<'o> {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn time(&mut self, key: &str, time: Time) {
         self.key(key);
         self.out.push(b'"');
@@ -73,6 +76,7 @@ impl<'o> Object<'o> {
     }
 
     /// An id that is left out when there is none.
+    #[inline(always)]
     pub(crate) fn id<const DIGITS: usize>(&mut self, key: &str, id: Option<&HexId<DIGITS>>) {
         if let Some(id) = id {
             self.quoted(key, id.as_bytes());
@@ -126,43 +130,52 @@ fn object(out: &mut Vec<u8>, write: impl FnOnce(&mut Object<'_>)) {
 /// or reorders text.
 pub(crate) fn text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let mut rest = text;
-    loop {
-        let (plain, suspect) = rest.split_at(plain_bytes(rest.as_bytes()));
-        out.extend_from_slice(plain.as_bytes());
-        let mut chars = suspect.chars();
-        let Some(char) = chars.next() else { break };
-        escape(char, out);
-        rest = chars.as_str();
+    let plain = plain_bytes(text.as_bytes());
+    out.extend_from_slice(&text.as_bytes()[..plain]);
+    if plain < text.len() {
+        escape(&text[plain..], out);
     }
     out.push(b'"');
 }
 
-/// How many bytes at the start of a text need no closer look, up to a boundary of characters.
-fn plain_bytes(text: &[u8]) -> usize {
-    // Eight bytes at once: this is where the time of a line goes.
-    let (chunks, rest) = text.as_chunks();
-    let first_suspect = |bytes: &[u8]| bytes.iter().position(|byte| SUSPECTS[usize::from(*byte)]);
-    for (n, chunk) in chunks.iter().enumerate() {
-        if !is_plain(*chunk)
-            && let Some(suspect) = first_suspect(chunk)
-        {
-            return n * chunk.len() + suspect;
-        }
+/// Appends a text that begins with a character which may have to be escaped.
+#[inline(never)]
+fn escape(text: &str, out: &mut Vec<u8>) {
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        escape_char(char, out);
+        let (plain, suspect) = chars.as_str().split_at(plain_bytes(chars.as_str().as_bytes()));
+        out.extend_from_slice(plain.as_bytes());
+        chars = suspect.chars();
     }
-    first_suspect(rest).map_or(text.len(), |suspect| text.len() - rest.len() + suspect)
 }
 
-/// Whether no byte is below a space, a quote, a backslash, or above a tilde. See "Determine if a word has a byte less than
-/// n" in <https://graphics.stanford.edu/~seander/bithacks.html>.
-fn is_plain(bytes: [u8; 8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const TOPS: u64 = ONES << 7;
-    let word = u64::from_ne_bytes(bytes);
-    let has_less = |word: u64, than: u8| word.wrapping_sub(ONES * u64::from(than)) & !word;
-    let has = |byte: u8| has_less(word ^ (ONES * u64::from(byte)), 1);
-    let above = word | word.wrapping_add(ONES);
-    (has_less(word, b' ') | has(b'"') | has(b'\\') | above) & TOPS == 0
+/// How many bytes at the start of a text need no closer look, up to a boundary of characters.
+fn plain_bytes(text: &[u8]) -> usize {
+    // Many bytes at once: this is where the time of a line goes.
+    let first_suspect = |bytes: &[u8]| bytes.iter().position(|byte| SUSPECTS[usize::from(*byte)]);
+    let mut plain = 0;
+    while let Some(chunk) = text[plain..].first_chunk::<16>() {
+        if !is_plain(chunk)
+            && let Some(suspect) = first_suspect(chunk)
+        {
+            return plain + suspect;
+        }
+        plain += chunk.len();
+    }
+    if let Some(chunk) = text[plain..].first_chunk::<8>()
+        && is_plain(chunk)
+    {
+        plain += chunk.len();
+    }
+    first_suspect(&text[plain..]).map_or(text.len(), |suspect| plain + suspect)
+}
+
+/// Whether no byte is below a space, a quote, a backslash, or above a tilde.
+fn is_plain<const N: usize>(bytes: &[u8; N]) -> bool {
+    // Without a branch, so that one instruction looks at all of them.
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
+    bytes.iter().fold(true, |all, byte| all & is_plain(*byte))
 }
 
 /// The bytes that a character which must be escaped can begin with: no other one begins inside of a character.
@@ -182,7 +195,7 @@ static SUSPECTS: [bool; 256] = {
     suspects
 };
 
-fn escape(char: char, out: &mut Vec<u8>) {
+fn escape_char(char: char, out: &mut Vec<u8>) {
     let short = match char {
         '"' | '\\' => char,
         '\u{8}' => 'b',
@@ -247,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn eight_bytes_are_plain_when_each_of_them_is() {
+    fn bytes_are_plain_when_each_of_them_is() {
         for byte in 0..=u8::MAX {
             for other in [b' ', b'!', b'#', b'[', b']', b'~', b'x'] {
-                for at in 0..8 {
-                    let mut bytes = [other; 8];
+                for at in 0..16 {
+                    let mut bytes = [other; 16];
                     bytes[at] = byte;
                     let is_plain_byte = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-                    assert_eq!(is_plain(bytes), is_plain_byte, "{byte:#x} among {other:#x}");
+                    assert_eq!(is_plain(&bytes), is_plain_byte, "{byte:#x} among {other:#x}");
                 }
             }
         }

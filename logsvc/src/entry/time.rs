@@ -14,8 +14,21 @@ use serde::{Deserialize, Deserializer};
 use super::text::FromText;
 
 const DAY_SECONDS: i64 = 24 * 3600;
+/// The days from 0000-03-01 to 1970-01-01: of years that begin in March a leap day is the last one.
+const FIRST_DAY: i64 = 719_468;
 /// `0001-01-01T00:00:00.000000000Z`.
 const TEXT_BYTES_MAX: usize = 30;
+/// The digits of each number below a hundred.
+static PAIRS: [[u8; 2]; 100] = {
+    let digits = b"0123456789";
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < pairs.len() {
+        pairs[number] = [digits[number / 10], digits[number % 10]];
+        number += 1;
+    }
+    pairs
+};
 
 /// A point in time from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999999Z: what RFC 3339 can write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,15 +97,23 @@ impl Time {
     /// Appends it as in RFC 3339, in UTC, with 0, 3, 6 or 9 digits after the second: as many as it needs.
     pub(super) fn write(self, out: &mut Vec<u8>) {
         let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        let (year, month, day) = date(self.seconds.div_euclid(DAY_SECONDS));
-        let second = self.seconds.rem_euclid(DAY_SECONDS);
-        put(&mut text[0..4], year);
-        put(&mut text[5..7], month);
-        put(&mut text[8..10], day);
-        put(&mut text[11..13], second / 3600);
-        put(&mut text[14..16], second / 60 % 60);
-        put(&mut text[17..19], second % 60);
-        put(&mut text[20..29], self.nanos.into());
+        // In half the width, and without a sign, divisions take a fraction of the time.
+        let day =
+            u32::try_from(self.seconds.div_euclid(DAY_SECONDS) + FIRST_DAY).expect("a day of the years 1 to 9999");
+        let second = u32::try_from(self.seconds.rem_euclid(DAY_SECONDS)).expect("a second of a day");
+        let (nanos, (year, month, day)) = (self.nanos.cast_unsigned(), date(day));
+        put(&mut text, 0, year / 100);
+        put(&mut text, 2, year % 100);
+        put(&mut text, 5, month);
+        put(&mut text, 8, day);
+        put(&mut text, 11, second / 3600);
+        put(&mut text, 14, second / 60 % 60);
+        put(&mut text, 17, second % 60);
+        put(&mut text, 20, nanos / 10_000_000);
+        put(&mut text, 22, nanos / 100_000 % 100);
+        put(&mut text, 24, nanos / 1_000 % 100);
+        put(&mut text, 26, nanos / 10 % 100);
+        put(&mut text, 27, nanos % 100);
         let end = match self.nanos {
             0 => 19,
             nanos if nanos % 1_000_000 == 0 => 23,
@@ -104,14 +125,10 @@ impl Time {
     }
 }
 
-/// Writes a number with leading zeros.
-fn put(digits: &mut [u8], number: i64) {
-    // Half the width halves the time.
-    let mut number = u32::try_from(number).expect("at most nine digits");
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789"[(number % 10) as usize];
-        number /= 10;
-    }
+/// Writes a number of two digits.
+#[inline]
+fn put(text: &mut [u8; TEXT_BYTES_MAX], at: usize, number: u32) {
+    [text[at], text[at + 1]] = PAIRS[number as usize];
 }
 
 fn digits(text: &[u8]) -> Option<i64> {
@@ -147,15 +164,12 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - FIRST_DAY
 }
 
-/// The date so many days after 1970-01-01: `civil_from_days` there.
-fn date(days: i64) -> (i64, i64, i64) {
-    let (era, day) = (
-        (days + 719_468).div_euclid(146_097),
-        (days + 719_468).rem_euclid(146_097),
-    );
+/// The date so many days after 0000-03-01: `civil_from_days` there.
+fn date(days: u32) -> (u32, u32, u32) {
+    let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;

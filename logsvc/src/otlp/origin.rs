@@ -14,7 +14,7 @@ pub(super) struct Resource {
     pub(super) service: String,
     pub(super) instance: String,
     pub(super) names: Vec<u8>,
-    pub(super) attributes: Vec<u8>,
+    attributes: Vec<u8>,
 }
 
 impl Resource {
@@ -50,16 +50,16 @@ impl Resource {
 #[derive(Debug)]
 pub(super) struct Origin<'r> {
     pub(super) resource: &'r Resource,
-    pub(super) scope: Vec<u8>,
+    pub(super) surroundings: Vec<u8>,
 }
 
 impl<'r> Origin<'r> {
     /// Reads an `InstrumentationScope`.
     pub(super) fn new(resource: &'r Resource, scope: &[u8]) -> Result<Self, InvalidField> {
         let scope = read_scope(scope).map_err(|error| error.within("scope"))?;
-        let (mut text, no_resource) = (Vec::new(), std::iter::empty::<(&str, &str)>());
-        line::surroundings(&mut Object::part(&mut text), no_resource, scope.as_ref());
-        Ok(Self { resource, scope: text })
+        let (mut surroundings, no_more) = (resource.attributes.clone(), std::iter::empty::<(&str, &str)>());
+        line::surroundings(&mut Object::part(&mut surroundings), no_more, scope.as_ref());
+        Ok(Self { resource, surroundings })
     }
 }
 

@@ -106,15 +106,20 @@ fn severity(number: u64, text: &str) -> Result<(Severity, Option<Cow<'_, str>>),
         // The names that OpenTelemetry gives to what lies between: `INFO2` to `INFO4`.
         ("", 0) if number > 0 => Some(format!("{}4", severity.as_str()).into()),
         ("", step) if step > 1 => Some(format!("{}{step}", severity.as_str()).into()),
-        (text, _) => (!text.is_empty() && by_name(text) != Some(severity)).then_some(text.into()),
+        (text, _) if text.is_empty() || text == severity.as_str() => None,
+        (text, _) => (by_name(text) != Some(severity)).then_some(text.into()),
     };
     Ok((severity, text))
 }
 
 fn by_name(text: &str) -> Option<Severity> {
-    match text.to_ascii_uppercase().as_str() {
-        "WARNING" => Some(Severity::Warn),
-        name => Severity::read(name.as_bytes()),
+    let mut name = [0; "WARNING".len()];
+    let name = name.get_mut(..text.len())?;
+    name.copy_from_slice(text.as_bytes());
+    name.make_ascii_uppercase();
+    match &*name {
+        b"WARNING" => Some(Severity::Warn),
+        name => Severity::read(name),
     }
 }
 

@@ -21,6 +21,7 @@ enum Any<'a> {
 }
 
 impl<'a> Any<'a> {
+    #[inline]
     fn read(message: &'a [u8]) -> Result<Self, Unfit> {
         let mut any = Self::None;
         for field in Fields::of(message) {
@@ -112,6 +113,7 @@ pub(super) fn attribute(message: &[u8]) -> Result<(&str, Cow<'_, str>), Unfit> {
 }
 
 /// Reads a `KeyValue`: its key, and its value as a message.
+#[inline]
 fn pair(message: &[u8]) -> Result<(&str, &[u8]), Unfit> {
     let (mut key, mut value) = ("", &[][..]);
     for field in Fields::of(message) {

@@ -69,7 +69,9 @@ impl Summary {
         self.severities |= bit(facts.severity);
         self.has_logs |= !facts.is_span;
         self.has_spans |= facts.is_span;
-        if !self.services.contains(facts.service) {
+        // Most lines of a block are of one service.
+        let is_known = self.services.first().is_some_and(|first| **first == *facts.service);
+        if !is_known && !self.services.contains(facts.service) {
             self.services.insert(facts.service.into());
         }
         if let Some(trace) = facts.trace

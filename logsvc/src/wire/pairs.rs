@@ -65,9 +65,14 @@ impl<'a> Pairs<'a> {
     /// # Errors
     /// When they are beyond the limits.
     pub(crate) fn settle(&mut self, field: &str) -> Result<(), InvalidField> {
-        self.pairs.reverse();
         self.pairs.sort_by_key(|(key, _)| *key);
-        self.pairs.dedup_by_key(|(key, _)| *key);
+        self.pairs.dedup_by(|later, kept| {
+            let is_again = later.0 == kept.0;
+            if is_again {
+                std::mem::swap(later, kept);
+            }
+            is_again
+        });
         check_attributes(field, self.iter())
     }
 
