@@ -148,7 +148,10 @@ impl Target<'_, '_> {
                 parts,
                 |line| line.append(&resource.names),
                 self.pairs.iter(),
-                |line| line.append(&self.origin.surroundings),
+                |line| {
+                    line.append(&resource.attributes);
+                    line.append(&self.origin.scope);
+                },
                 out,
             );
             *self.text_bytes += out.len() - start;

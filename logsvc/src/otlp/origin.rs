@@ -14,7 +14,7 @@ pub(super) struct Resource {
     pub(super) service: String,
     pub(super) instance: String,
     pub(super) names: Vec<u8>,
-    attributes: Vec<u8>,
+    pub(super) attributes: Vec<u8>,
 }
 
 impl Resource {
@@ -46,20 +46,21 @@ impl Resource {
     }
 }
 
-/// A process and a part of its program, and how that is in a line.
+/// A process and a part of its program, and how that is in a line: apart, since a request may have a great many scopes of
+/// one large resource.
 #[derive(Debug)]
 pub(super) struct Origin<'r> {
     pub(super) resource: &'r Resource,
-    pub(super) surroundings: Vec<u8>,
+    pub(super) scope: Vec<u8>,
 }
 
 impl<'r> Origin<'r> {
     /// Reads an `InstrumentationScope`.
     pub(super) fn new(resource: &'r Resource, scope: &[u8]) -> Result<Self, InvalidField> {
         let scope = read_scope(scope).map_err(|error| error.within("scope"))?;
-        let (mut surroundings, no_more) = (resource.attributes.clone(), std::iter::empty::<(&str, &str)>());
-        line::surroundings(&mut Object::part(&mut surroundings), no_more, scope.as_ref());
-        Ok(Self { resource, surroundings })
+        let (mut text, no_resource) = (Vec::new(), std::iter::empty::<(&str, &str)>());
+        line::surroundings(&mut Object::part(&mut text), no_resource, scope.as_ref());
+        Ok(Self { resource, scope: text })
     }
 }
 
