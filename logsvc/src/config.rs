@@ -26,7 +26,8 @@ pub struct Args {
     storing: StoringArgs,
     #[command(flatten)]
     store: StoreArgs,
-    /// Sends all entries and spans on to this OTLP/gRPC endpoint, at least once [default: nowhere]
+    /// Sends all entries and spans on to this OTLP/gRPC endpoint, at least once; one that sends them back would have them go
+    /// round for ever [default: nowhere]
     #[arg(long, env = "HOMEROOM_FORWARD", value_name = "[http://]HOST:PORT")]
     forward: Option<String>,
 }

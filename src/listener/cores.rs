@@ -8,13 +8,14 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     thread::{self, available_parallelism},
 };
 
 use tokio::{
     net::TcpStream,
-    runtime::{Builder, Handle},
+    runtime::{Builder, Handle, Runtime},
     sync::oneshot,
     task::JoinSet,
 };
@@ -71,20 +72,25 @@ impl Cores {
 
 impl Core {
     fn start(number: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
         let (running, ended) = oneshot::channel::<()>();
-        let core = Self {
-            runtime: runtime.handle().clone(),
-            connections: Arc::default(),
-            _running: running,
-        };
+        let (give, take) = mpsc::channel::<Runtime>();
+        // First the thread: a runtime that cannot be given to one would be dropped within another, which panics.
         let thread = thread::Builder::new().name(format!("connections-{number}"));
         thread.spawn(move || {
+            // None comes when there can be none.
+            let Ok(runtime) = take.recv() else { return };
             // Nobody sends anything.
             let _ = runtime.block_on(ended);
             // What its connections have left behind, such as a scan of a disk, is not waited for.
             runtime.shutdown_background();
         })?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let core = Self {
+            runtime: runtime.handle().clone(),
+            connections: Arc::default(),
+            _running: running,
+        };
+        give.send(runtime).expect("its thread waits for it");
         Ok(core)
     }
 }
@@ -109,7 +115,7 @@ impl Drop for Here {
 mod tests {
     use std::{collections::HashMap, thread::ThreadId};
 
-    use tokio::{net::TcpListener, sync::mpsc};
+    use tokio::{net::TcpListener, sync::mpsc::unbounded_channel};
 
     use super::*;
     use crate::testing::soon;
@@ -128,7 +134,7 @@ mod tests {
     #[tokio::test]
     async fn each_thread_gets_as_many_connections_as_the_others_and_keeps_them() {
         let (cores, listener, mut running) = (Cores::start().expect("threads"), listen().await, JoinSet::new());
-        let (say, mut said) = mpsc::unbounded_channel::<(ThreadId, ThreadId)>();
+        let (say, mut said) = unbounded_channel::<(ThreadId, ThreadId)>();
         let mut clients = Vec::new();
         for _ in 0..3 * cores.0.len() {
             let (client, stream) = connect(&listener).await;
