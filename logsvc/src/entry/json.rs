@@ -259,16 +259,25 @@ mod tests {
         }
     }
 
+    fn check_plain<const N: usize>(byte: u8, other: u8) {
+        for at in 0..N {
+            let mut bytes = [other; N];
+            bytes[at] = byte;
+            let is_plain_byte = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+            assert_eq!(
+                is_plain(&bytes),
+                is_plain_byte,
+                "{byte:#x} at {at} among {N} of {other:#x}"
+            );
+        }
+    }
+
     #[test]
     fn bytes_are_plain_when_each_of_them_is() {
         for byte in 0..=u8::MAX {
             for other in [b' ', b'!', b'#', b'[', b']', b'~', b'x'] {
-                for at in 0..16 {
-                    let mut bytes = [other; 16];
-                    bytes[at] = byte;
-                    let is_plain_byte = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-                    assert_eq!(is_plain(&bytes), is_plain_byte, "{byte:#x} among {other:#x}");
-                }
+                check_plain::<8>(byte, other);
+                check_plain::<16>(byte, other);
             }
         }
     }

@@ -16,6 +16,11 @@ async fn send(store: &Store, number: u64, messages: &[&str], durability: Durabil
     queued.expect("queued")
 }
 
+async fn write_batch(store: &Store, number: u64, messages: &[&str]) {
+    let written = send(store, number, messages, Durability::Written).await;
+    written.wait().await.expect("written");
+}
+
 #[tokio::test]
 async fn a_batch_that_comes_again_is_answered_and_not_written_again() {
     let directory = directory();
@@ -80,17 +85,9 @@ async fn a_batch_of_a_writer_that_is_torn_anywhere_is_cut_off_whole() {
     let directory = directory();
     let store = open(&directory);
     write(&store, &["a"]).await.expect("written");
-    send(&store, 1, &["b"], Durability::Written)
-        .await
-        .wait()
-        .await
-        .expect("written");
+    write_batch(&store, 1, &["b"]).await;
     let kept = fs::read(path(&directory)).expect("readable");
-    send(&store, 2, &["c", "d", "e"], Durability::Written)
-        .await
-        .wait()
-        .await
-        .expect("written");
+    write_batch(&store, 2, &["c", "d", "e"]).await;
     drop(store);
     let whole = fs::read(path(&directory)).expect("readable");
     for end in kept.len()..whole.len() {
@@ -105,11 +102,7 @@ async fn a_batch_of_a_writer_that_is_torn_anywhere_is_cut_off_whole() {
 async fn damage_at_the_end_of_a_batch_costs_no_more_than_it_hit() {
     let directory = directory();
     let store = open(&directory);
-    send(&store, 1, &["a", "b", "c"], Durability::Written)
-        .await
-        .wait()
-        .await
-        .expect("written");
+    write_batch(&store, 1, &["a", "b", "c"]).await;
     drop(store);
     let whole = fs::read_to_string(path(&directory)).expect("readable");
     let lines: Vec<&str> = whole.split_inclusive('\n').collect();
