@@ -3,6 +3,7 @@
 //! Pure, and checked once at the edge: an [`Entry`] is valid. Must never import anything of this crate but its own
 //! parts.
 
+pub(crate) mod decimal;
 mod encoded;
 mod head;
 mod id;
@@ -176,7 +177,7 @@ pub(crate) fn severity_of(span: Option<&Span>) -> Severity {
 ///
 /// # Errors
 /// Another length.
-pub fn text<T: AsRef<str>>(field: &str, text: T, min: usize, max: usize) -> Result<T, InvalidField> {
+pub fn text<T: AsRef<[u8]>>(field: &str, text: T, min: usize, max: usize) -> Result<T, InvalidField> {
     if !(min..=max).contains(&text.as_ref().len()) {
         return Err(InvalidField::new(field, format!("must be {min} to {max} bytes")));
     }
@@ -188,14 +189,17 @@ fn attributes(field: &str, pairs: Attributes) -> Result<Attributes, InvalidField
         let allowed = format!("must have at most {ATTRIBUTES_MAX} pairs");
         return Err(InvalidField::new(field, allowed));
     }
-    check_attributes(field, pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
+    check_attributes(
+        field,
+        pairs.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())),
+    )?;
     Ok(pairs)
 }
 
 /// Checks the sizes of attributes.
 pub(crate) fn check_attributes<'a>(
     field: &str,
-    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+    pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
 ) -> Result<(), InvalidField> {
     let refused = |allowed: String| Err(InvalidField::new(field, allowed));
     let mut size_bytes = 0;

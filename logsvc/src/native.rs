@@ -2,8 +2,6 @@
 //!
 //! Entries are read in place, off the wire, as those of OTLP are.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use homeroom::{model::InvalidField, proto::log::v1 as proto};
 use prost::Message;
@@ -17,7 +15,7 @@ use crate::{
         severity_of,
     },
     store::Batch,
-    wire::{Fields, Pairs, Unfit, Value, enumeration, utf8},
+    wire::{Fields, Pairs, Text, Unfit, Value, check_utf8, enumeration, utf8},
 };
 
 /// Reads the entries of a batch, received at `now`: messages of type `Entry`. What is output only is ignored.
@@ -29,7 +27,8 @@ pub fn batch(messages: &[Bytes], now: Time) -> Result<Batch, InvalidField> {
         let allowed = format!("must be 1 to {ENTRIES_MAX} entries");
         return Err(InvalidField::new("entries", allowed));
     }
-    let mut batch = Batch::with_room(messages.iter().map(Bytes::len).sum());
+    let mut batch = Batch::default();
+    batch.make_room(messages.len(), messages.iter().map(Bytes::len).sum());
     let mut pairs = [Pairs::default(), Pairs::default()];
     for (n, message) in messages.iter().enumerate() {
         add(message, now, &mut pairs, &mut batch).map_err(|error| error.within(&format!("entries[{n}]")))?;
@@ -68,9 +67,9 @@ fn add<'a>(message: &'a [u8], now: Time, pairs: &mut [Pairs<'a>; 2], batch: &mut
         span_id.as_ref().ok_or_else(|| required("span_id"))?;
     }
     let severity = Severity::parse("severity", entry.severity)?.unwrap_or_else(|| severity_of(span.as_ref()));
-    let service = text("service", entry.service, 0, NAME_BYTES_MAX)?;
-    let instance = text("instance", entry.instance, 0, NAME_BYTES_MAX)?;
-    let message = text("message", entry.message, 1, MESSAGE_BYTES_MAX)?;
+    let service = name("service", entry.service)?;
+    let instance = name("instance", entry.instance)?;
+    let message = entry::text("message", entry.message, 1, MESSAGE_BYTES_MAX)?;
     let [attributes, resource] = pairs;
     attributes.settle("attributes")?;
     resource.settle("resource")?;
@@ -85,6 +84,7 @@ fn add<'a>(message: &'a [u8], now: Time, pairs: &mut [Pairs<'a>; 2], batch: &mut
         message,
     };
     batch.push(&parts.head(service, instance), |out| {
+        let start = out.len();
         line::write(
             &parts,
             |line| line::names(line, service, instance),
@@ -92,7 +92,11 @@ fn add<'a>(message: &'a [u8], now: Time, pairs: &mut [Pairs<'a>; 2], batch: &mut
             |line| line::surroundings(line, resource.iter(), scope.as_ref()),
             out,
         );
-        Ok(())
+        check_utf8(&out[start..]).map_err(|unfit| {
+            let pairs = attributes.check_utf8("attributes");
+            let pairs = pairs.and_then(|()| resource.check_utf8("resource"));
+            pairs.err().unwrap_or_else(|| unfit.at("message"))
+        })
     })
 }
 
@@ -126,22 +130,22 @@ fn merge<M: Message + Default>(field: &str, part: &[u8], message: &mut Option<M>
     merged.map_err(|_| Unfit::Malformed.at(field))
 }
 
-fn text<'a>(field: &str, text: &'a [u8], min: usize, max: usize) -> Result<&'a str, InvalidField> {
-    let text = utf8(text).map_err(|unfit| unfit.at(field))?;
-    entry::text(field, text, min, max)
+fn name<'a>(field: &str, name: &'a [u8]) -> Result<&'a str, InvalidField> {
+    let name = utf8(name).map_err(|unfit| unfit.at(field))?;
+    entry::text(field, name, 0, NAME_BYTES_MAX)
 }
 
 /// Reads an item of a `map<string, string>`.
-fn pair(message: &[u8]) -> Result<(&str, Cow<'_, str>), Unfit> {
-    let (mut key, mut value) = ("", "");
+fn pair(message: &[u8]) -> Result<(&[u8], Text<'_>), Unfit> {
+    let (mut key, mut value) = (&[][..], &[][..]);
     for field in Fields::of(message) {
         match field? {
-            (1, Value::Bytes(text)) => key = utf8(text)?,
-            (2, Value::Bytes(text)) => value = utf8(text)?,
+            (1, Value::Bytes(text)) => key = text,
+            (2, Value::Bytes(text)) => value = text,
             _ => {}
         }
     }
-    Ok((key, value.into()))
+    Ok((key, Text::Wire(value)))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use self::origin::{Origin, Resource};
 use crate::{
     entry::{self, ENTRIES_MAX, Time, line::Parts},
     store::Batch,
-    wire::{Malformed, Pairs, Unfit, repeated},
+    wire::{Malformed, Pairs, Unfit, check_utf8, repeated},
 };
 
 /// How much text the records of a request become together. It has the resource once, and each line has it: a request of
@@ -77,12 +77,14 @@ fn convert<'a>(
                 Ok(resource) => Origin::new(resource, scope),
                 Err(error) => Err(error.clone()),
             };
+            if let Ok(origin) = &origin {
+                make_room(&mut converted.batches, group, origin);
+            }
             for (n, record) in repeated(group, 2).enumerate() {
                 let record = record.map_err(malformed)?;
                 let added = origin.as_ref().map_err(Clone::clone).and_then(|origin| {
                     let mut target = Target {
                         now,
-                        request_bytes: request.len(),
                         origin,
                         pairs: &mut pairs,
                         batches: &mut converted.batches,
@@ -97,7 +99,25 @@ fn convert<'a>(
             }
         }
     }
+    // When all that it was for is refused.
+    converted.batches.pop_if(|batch| batch.is_empty());
     Ok(converted)
+}
+
+/// Has a batch, with room for the records of a scope, or as many of them as it may have.
+fn make_room(batches: &mut Vec<Batch>, group: &[u8], origin: &Origin<'_>) {
+    let batch = last_batch(batches);
+    let entries = repeated(group, 2).count().min(ENTRIES_MAX - batch.len());
+    let size_bytes = group.len() + entries * origin.size_bytes();
+    batch.make_room(entries, size_bytes.min(TEXT_BYTES_MAX));
+}
+
+/// The batch that takes the next line.
+fn last_batch(batches: &mut Vec<Batch>) -> &mut Batch {
+    if batches.last().is_none_or(|batch| batch.len() == ENTRIES_MAX) {
+        batches.push(Batch::default());
+    }
+    batches.last_mut().expect("there is a batch now")
 }
 
 /// The resource or scope of a group: the last field 1.
@@ -115,7 +135,6 @@ impl Converted {
 /// Where a record goes.
 struct Target<'a, 't> {
     now: Time,
-    request_bytes: usize,
     origin: &'t Origin<'t>,
     /// The attributes of the record.
     pairs: &'t mut Pairs<'a>,
@@ -136,13 +155,7 @@ impl Target<'_, '_> {
         }
         self.pairs.settle("attributes")?;
         let resource = self.origin.resource;
-        if self.batches.last().is_none_or(|batch| batch.len() == ENTRIES_MAX) {
-            // Most requests are one batch: room for all of it would be too much for each of many.
-            let size_bytes = if self.batches.is_empty() { self.request_bytes } else { 0 };
-            self.batches.push(Batch::with_room(size_bytes));
-        }
-        let batch = self.batches.last_mut().expect("there is a batch now");
-        batch.push(&parts.head(&resource.service, &resource.instance), |out| {
+        last_batch(self.batches).push(&parts.head(&resource.service, &resource.instance), |out| {
             let start = out.len();
             entry::line::write(
                 parts,
@@ -154,8 +167,13 @@ impl Target<'_, '_> {
                 },
                 out,
             );
-            *self.text_bytes += out.len() - start;
-            entry::line::check_size(&out[start..])
+            let line = &out[start..];
+            *self.text_bytes += line.len();
+            check_utf8(line).map_err(|unfit| {
+                let pairs = self.pairs.check_utf8("attributes");
+                pairs.err().unwrap_or_else(|| unfit.at("body"))
+            })?;
+            entry::line::check_size(line)
         })
     }
 }

@@ -2,10 +2,11 @@
 //! record that is broken is one record. See <https://protobuf.dev/programming-guides/encoding/>.
 
 mod pairs;
+mod text;
 
 use homeroom::model::InvalidField;
 
-pub(crate) use self::pairs::Pairs;
+pub(crate) use self::{pairs::Pairs, text::Text};
 
 /// How deep a value may be nested. Logging libraries write a few levels; each takes room on the stack.
 pub(crate) const DEPTH_MAX: usize = 64;
@@ -46,6 +47,15 @@ impl Unfit {
         };
         InvalidField::new(field, allowed)
     }
+}
+
+/// Whether a line is UTF-8: whether all texts in it are, each of which has a quote on both sides.
+///
+/// # Errors
+/// When it is not.
+pub(crate) fn check_utf8(line: &[u8]) -> Result<(), Unfit> {
+    // Most are ASCII, which is known in no time.
+    if line.is_ascii() { Ok(()) } else { utf8(line).map(drop) }
 }
 
 /// A text of the wire.
@@ -120,13 +130,22 @@ impl<'a> Iterator for Fields<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        // Most are short texts and messages: those are read where they are used.
-        if let [tag @ ..0x80, length @ ..0x80, rest @ ..] = self.0
-            && tag & 7 == 2
-            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(*length))
-        {
-            self.0 = rest;
-            return Some(Ok((u64::from(tag >> 3), Value::Bytes(bytes))));
+        // Most are short texts and messages, or small numbers: those are read where they are used.
+        if let [tag @ ..0x80, byte @ ..0x80, rest @ ..] = self.0 {
+            let number = u64::from(tag >> 3);
+            match tag & 7 {
+                2 => {
+                    if let Some((bytes, rest)) = rest.split_at_checked(usize::from(*byte)) {
+                        self.0 = rest;
+                        return Some(Ok((number, Value::Bytes(bytes))));
+                    }
+                }
+                0 => {
+                    self.0 = rest;
+                    return Some(Ok((number, Value::Varint(u64::from(*byte)))));
+                }
+                _ => {}
+            }
         }
         if self.0.is_empty() {
             return None;

@@ -55,9 +55,9 @@ impl<'o> Object<'o> {
     }
 
     #[inline(always)]
-    pub(crate) fn text(&mut self, key: &str, value: &str) {
+    pub(crate) fn text(&mut self, key: &str, value: impl AsRef<[u8]>) {
         self.key(key);
-        text(value, self.out);
+        text(value.as_ref(), self.out);
     }
 
     /// A text that is left out when it is empty.
@@ -84,7 +84,7 @@ impl<'o> Object<'o> {
     }
 
     /// An object of texts, that is left out when it is empty.
-    pub(crate) fn pairs<K: AsRef<str>, V: AsRef<str>>(&mut self, key: &str, pairs: impl IntoIterator<Item = (K, V)>) {
+    pub(crate) fn pairs<K: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, key: &str, pairs: impl IntoIterator<Item = (K, V)>) {
         let mut pairs = pairs.into_iter();
         let Some(first) = pairs.next() else { return };
         self.key(key);
@@ -127,26 +127,29 @@ fn object(out: &mut Vec<u8>, write: impl FnOnce(&mut Object<'_>)) {
 }
 
 /// Appends a text in quotes. Escaped is, besides what JSON must, everything that moves a cursor, breaks a line somewhere,
-/// or reorders text.
-pub(crate) fn text(text: &str, out: &mut Vec<u8>) {
+/// or reorders text. What is not UTF-8 stays as it is: the whole line is none then.
+pub(crate) fn text(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    let plain = plain_bytes(text.as_bytes());
-    out.extend_from_slice(&text.as_bytes()[..plain]);
-    if plain < text.len() {
-        escape(&text[plain..], out);
+    let (plain, rest) = text.split_at(plain_bytes(text));
+    out.extend_from_slice(plain);
+    if !rest.is_empty() {
+        escape(rest, out);
     }
     out.push(b'"');
 }
 
 /// Appends a text that begins with a character which may have to be escaped.
 #[inline(never)]
-fn escape(text: &str, out: &mut Vec<u8>) {
-    let mut chars = text.chars();
-    while let Some(char) = chars.next() {
-        escape_char(char, out);
-        let (plain, suspect) = chars.as_str().split_at(plain_bytes(chars.as_str().as_bytes()));
-        out.extend_from_slice(plain.as_bytes());
-        chars = suspect.chars();
+fn escape(text: &[u8], out: &mut Vec<u8>) {
+    for chunk in text.utf8_chunks() {
+        let mut chars = chunk.valid().chars();
+        while let Some(char) = chars.next() {
+            escape_char(char, out);
+            let (plain, suspect) = chars.as_str().split_at(plain_bytes(chars.as_str().as_bytes()));
+            out.extend_from_slice(plain.as_bytes());
+            chars = suspect.chars();
+        }
+        out.extend_from_slice(chunk.invalid());
     }
 }
 
@@ -163,10 +166,14 @@ fn plain_bytes(text: &[u8]) -> usize {
         }
         plain += chunk.len();
     }
-    if let Some(chunk) = text[plain..].first_chunk::<8>()
-        && is_plain(chunk)
-    {
-        plain += chunk.len();
+    // The rest, with some that were looked at already.
+    let rest_is_plain = match (text.last_chunk::<16>(), text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (Some(last), ..) => is_plain(last),
+        (None, Some(first), Some(last)) => is_plain(first) & is_plain(last),
+        _ => false,
+    };
+    if rest_is_plain {
+        return text.len();
     }
     first_suspect(&text[plain..]).map_or(text.len(), |suspect| plain + suspect)
 }
@@ -239,7 +246,7 @@ mod tests {
     /// Compares the text of a character behind some that need no escapes.
     fn check(char: char, before: usize) {
         let (before, mut out) = ("x".repeat(before), Vec::new());
-        text(&format!("{before}{char}y"), &mut out);
+        text(format!("{before}{char}y").as_bytes(), &mut out);
         let expected = expected(char);
         let expected = format!("\"{before}{}y\"", &expected[1..expected.len() - 1]);
         assert!(out == expected.as_bytes(), "{char:?} behind {} bytes", before.len());

@@ -7,6 +7,7 @@ use prost::Message;
 
 use super::{
     BatchMark, ENTRY_BYTES_MAX, Entry, Head, Scope, Severity, Span, SpanId, Time, TraceId,
+    decimal::Decimal,
     json::{self, Object},
 };
 
@@ -23,7 +24,7 @@ pub fn encode(entry: &Entry, out: &mut Vec<u8>) {
         trace_id: entry.trace_id.as_ref(),
         span_id: entry.span_id.as_ref(),
         span: entry.span.as_deref(),
-        message: &entry.message,
+        message: entry.message.as_bytes(),
     };
     let names = |line: &mut Object<'_>| names(line, &entry.service, &entry.instance);
     let rest = |line: &mut Object<'_>| surroundings(line, &entry.resource, entry.scope.as_deref());
@@ -37,7 +38,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) trace_id: Option<&'a TraceId>,
     pub(crate) span_id: Option<&'a SpanId>,
     pub(crate) span: Option<&'a Span>,
-    pub(crate) message: &'a str,
+    pub(crate) message: &'a [u8],
 }
 
 impl Parts<'_> {
@@ -57,7 +58,7 @@ impl Parts<'_> {
 }
 
 /// Appends a line whose [`names`] and [`surroundings`] somebody else writes, or has written.
-pub(crate) fn write<K: AsRef<str>, V: AsRef<str>>(
+pub(crate) fn write<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     parts: &Parts<'_>,
     names: impl FnOnce(&mut Object<'_>),
     attributes: impl IntoIterator<Item = (K, V)>,
@@ -83,7 +84,7 @@ pub(crate) fn write<K: AsRef<str>, V: AsRef<str>>(
 /// A text as it stands in a line, without its quotes: each character for itself, and always in the same way.
 pub fn escaped(text: &str) -> Vec<u8> {
     let mut quoted = Vec::with_capacity(text.len() + 2);
-    json::text(text, &mut quoted);
+    json::text(text.as_bytes(), &mut quoted);
     quoted[1..quoted.len() - 1].to_vec()
 }
 
@@ -94,7 +95,7 @@ pub(crate) fn names(line: &mut Object<'_>, service: &str, instance: &str) {
 }
 
 /// What is known of the process, and of the part of the program.
-pub(crate) fn surroundings<K: AsRef<str>, V: AsRef<str>>(
+pub(crate) fn surroundings<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     line: &mut Object<'_>,
     resource: impl IntoIterator<Item = (K, V)>,
     scope: Option<&Scope>,
@@ -131,31 +132,18 @@ pub(crate) fn too_large() -> InvalidField {
 /// Appends a line of [`encode`] to `out`, numbered, and marked when it is the first of a batch of a writer.
 pub fn number(sequence: u64, batch: Option<&BatchMark<'_>>, line: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(HEAD);
-    decimal(sequence, out);
+    out.extend_from_slice(Decimal::from(sequence).as_ref());
     if let Some(batch) = batch {
         out.extend_from_slice(BATCH);
         out.extend_from_slice(batch.writer.as_bytes());
         out.extend_from_slice(b"\",\"number\":");
-        decimal(batch.number, out);
+        out.extend_from_slice(Decimal::from(batch.number).as_ref());
         out.extend_from_slice(b",\"entries\":");
-        decimal(batch.entries as u64, out);
+        out.extend_from_slice(Decimal::from(batch.entries as u64).as_ref());
         out.push(b'}');
     }
     out.push(b',');
     out.extend_from_slice(line.strip_prefix(b"{").unwrap_or(line));
-}
-
-fn decimal(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + u8::try_from(number % 10).expect("a digit");
-        number /= 10;
-        if number == 0 {
-            break out.extend_from_slice(&digits[start..]);
-        }
-    }
 }
 
 /// Reads a line, with its line break.

@@ -166,6 +166,8 @@ fn what_is_no_message_is_refused_and_named() {
         (tagged(0x2a, b"\xff"), "message"),
         (tagged(0x1a, b"\xc3"), "service"),
         (tagged(0x32, &[0x0a, 1, 0xff]), "attributes"),
+        (tagged(0x32, &[0x0a, 1, b'k', 0x12, 2, b'"', 0xff]), "attributes"),
+        (tagged(0x5a, &[0x0a, 1, b'k', 0x12, 2, 0xe2, 0x80]), "resource"),
         (tagged(0x5a, &[0x0a, 9]), "resource"),
         (tagged(0x52, &[0x0a, 9]), "span"),
         (tagged(0x62, &[0x0a, 1, 0xff]), "scope"),

@@ -28,12 +28,15 @@ impl Resource {
             }
         }
         let mut name = |key: &str| {
-            let name = attributes.take(key).unwrap_or_default().into_owned();
-            entry::text(&format!("resource.attributes[{key}]"), name, 0, NAME_BYTES_MAX)
+            let field = format!("resource.attributes[{key}]");
+            let name = attributes.take(key).unwrap_or_default().into_bytes();
+            let name = String::from_utf8(name).map_err(|_| Unfit::NotUtf8.at(&field))?;
+            entry::text(&field, name, 0, NAME_BYTES_MAX)
         };
         let (service, instance) = (name("service.name")?, name("service.instance.id")?);
         attributes.note_dropped("otel.dropped_attributes_count", dropped);
         attributes.settle("resource.attributes")?;
+        attributes.check_utf8("resource.attributes")?;
         let (mut names, mut rest) = (Vec::new(), Vec::new());
         line::names(&mut Object::part(&mut names), &service, &instance);
         line::surroundings(&mut Object::part(&mut rest), attributes.iter(), None);
@@ -55,6 +58,11 @@ pub(super) struct Origin<'r> {
 }
 
 impl<'r> Origin<'r> {
+    /// How much of it is in each line.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.resource.names.len() + self.resource.attributes.len() + self.scope.len()
+    }
+
     /// Reads an `InstrumentationScope`.
     pub(super) fn new(resource: &'r Resource, scope: &[u8]) -> Result<Self, InvalidField> {
         let scope = read_scope(scope).map_err(|error| error.within("scope"))?;
@@ -81,7 +89,7 @@ fn read_scope(message: &[u8]) -> Result<Option<Scope>, InvalidField> {
     let scope = Scope {
         name: entry::text("name", name, 0, SCOPE_BYTES_MAX)?.to_owned(),
         version: entry::text("version", version, 0, SCOPE_BYTES_MAX)?.to_owned(),
-        attributes: attributes.to_attributes(),
+        attributes: attributes.to_attributes("attributes")?,
     };
     Ok((scope != Scope::default()).then_some(scope))
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     entry::{self, HexId, MESSAGE_BYTES_MAX, Severity, SpanId, Time, TraceId, line::Parts},
-    wire::{Fields, Unfit, Value, utf8},
+    wire::{Fields, Text, Unfit, Value, utf8},
 };
 
 /// What a record says that has neither a text nor a name: a line needs a message.
@@ -39,7 +39,7 @@ pub(super) fn add<'a>(message: &'a [u8], target: &mut Target<'a, '_>) -> Result<
     if let Some(text) = severity_text {
         target.pairs.note("otel.severity_text", text);
     }
-    if !record.event_name.is_empty() && body != record.event_name {
+    if !record.event_name.is_empty() && body.as_ref() != record.event_name.as_bytes() {
         target.pairs.note("otel.event.name", record.event_name);
     }
     target
@@ -55,7 +55,7 @@ pub(super) fn add<'a>(message: &'a [u8], target: &mut Target<'a, '_>) -> Result<
         trace_id: trace_id.as_ref(),
         span_id: span_id.as_ref(),
         span: None,
-        message: &body,
+        message: body.as_ref(),
     })
 }
 
@@ -80,10 +80,10 @@ fn read<'a>(message: &'a [u8], target: &mut Target<'a, '_>) -> Result<LogRecord<
     Ok(record)
 }
 
-fn body<'a>(record: &LogRecord<'a>) -> Result<Cow<'a, str>, InvalidField> {
-    let body = record.body.map_or(Ok(Cow::default()), value::text);
+fn body<'a>(record: &LogRecord<'a>) -> Result<Text<'a>, InvalidField> {
+    let body = record.body.map_or(Ok(Text::default()), value::text);
     let body = match body.map_err(|unfit| unfit.at("body"))? {
-        body if !body.is_empty() => body,
+        body if !body.as_ref().is_empty() => body,
         _ if record.event_name.is_empty() => NO_BODY.into(),
         _ => record.event_name.into(),
     };

@@ -42,7 +42,7 @@ pub(super) fn add<'a>(message: &'a [u8], target: &mut Target<'a, '_>) -> Result<
         trace_id: Some(&trace_id),
         span_id: Some(&span_id),
         span: Some(&rest),
-        message: entry::text("name", name, 1, MESSAGE_BYTES_MAX)?,
+        message: entry::text("name", name, 1, MESSAGE_BYTES_MAX)?.as_bytes(),
     })
 }
 
@@ -102,7 +102,7 @@ fn event(message: &[u8]) -> Result<proto::SpanEvent, InvalidField> {
         }
     }
     attributes.note_dropped("otel.dropped_attributes_count", dropped);
-    event.attributes = attributes.to_attributes();
+    event.attributes = attributes.to_attributes("attributes")?;
     Ok(event)
 }
 
@@ -121,7 +121,7 @@ fn link(message: &[u8]) -> Result<proto::SpanLink, InvalidField> {
         }
     }
     attributes.note_dropped("otel.dropped_attributes_count", dropped);
-    link.attributes = attributes.to_attributes();
+    link.attributes = attributes.to_attributes("attributes")?;
     Ok(link)
 }
 

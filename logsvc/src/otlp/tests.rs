@@ -1,3 +1,5 @@
+mod texts;
+
 use homeroom::proto::opentelemetry::proto::{
     collector::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
@@ -372,18 +374,6 @@ fn a_span_that_is_not_valid_is_named() {
             (1, expected)
         );
     }
-}
-
-#[test]
-fn text_that_is_not_utf_8_costs_its_record() {
-    let mut request = request(vec![record("PLACEHOLDER"), record("b")]);
-    let at = request
-        .windows(11)
-        .position(|text| text == b"PLACEHOLDER")
-        .expect("the body");
-    request[at] = 0xff;
-    let expected = "resource_logs[0].scope_logs[0].log_records[0].body".to_owned();
-    assert_eq!(rejected(logs(&request, NOW)), (1, expected));
 }
 
 #[test]

@@ -1,17 +1,15 @@
 //! OTLP's values as text.
 
-use std::borrow::Cow;
-
 use crate::{
-    entry::json,
-    wire::{self, DEPTH_MAX, Fields, Unfit, Value, utf8},
+    entry::{decimal::Decimal, json},
+    wire::{self, DEPTH_MAX, Fields, Text, Unfit, Value},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 /// A value.
 enum Any<'a> {
     None,
-    Text(&'a str),
+    Text(&'a [u8]),
     Bool(bool),
     Int(i64),
     Double(f64),
@@ -26,7 +24,7 @@ impl<'a> Any<'a> {
         let mut any = Self::None;
         for field in Fields::of(message) {
             any = match field? {
-                (1, Value::Bytes(text)) => Self::Text(utf8(text)?),
+                (1, Value::Bytes(text)) => Self::Text(text),
                 (2, Value::Varint(bool)) => Self::Bool(bool != 0),
                 (3, Value::Varint(int)) => Self::Int(int.cast_signed()),
                 (4, Value::Fixed64(bits)) => Self::Double(f64::from_bits(bits)),
@@ -42,20 +40,30 @@ impl<'a> Any<'a> {
 }
 
 /// Reads an `AnyValue` as text: what is no text as JSON, bytes as base64, no value as the empty text.
-pub(super) fn text(message: &[u8]) -> Result<Cow<'_, str>, Unfit> {
+pub(super) fn text(message: &[u8]) -> Result<Text<'_>, Unfit> {
+    // Most are short texts.
+    if let [0x0a, length @ ..0x80, text @ ..] = message
+        && text.len() == usize::from(*length)
+    {
+        return Ok(Text::Wire(text));
+    }
     Ok(match Any::read(message)? {
-        Any::None => Cow::default(),
-        Any::Text(text) => text.into(),
-        Any::Bool(bool) => bool.to_string().into(),
-        Any::Int(int) => int.to_string().into(),
+        Any::None => Text::default(),
+        Any::Text(text) => Text::Wire(text),
+        Any::Bool(bool) => bool_text(bool).into(),
+        Any::Int(int) => Text::Number(int.into()),
         Any::Double(double) => double_text(double).into(),
         Any::Bytes(bytes) => BASE64_STANDARD.encode(bytes).into(),
         any @ (Any::List(_) | Any::Map(_)) => {
             let mut out = Vec::new();
             write(any, &mut out, DEPTH_MAX)?;
-            String::from_utf8(out).expect("JSON is text").into()
+            Text::Made(out)
         }
     })
+}
+
+fn bool_text(bool: bool) -> &'static str {
+    if bool { "true" } else { "false" }
 }
 
 /// As JSON has it, and protobuf's JSON where JSON has nothing.
@@ -73,11 +81,11 @@ fn write(any: Any<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), Unfit> {
     match any {
         Any::None => out.extend_from_slice(b"null"),
         Any::Text(text) => json::text(text, out),
-        Any::Bool(bool) => out.extend_from_slice(bool.to_string().as_bytes()),
-        Any::Int(int) => out.extend_from_slice(int.to_string().as_bytes()),
+        Any::Bool(bool) => out.extend_from_slice(bool_text(bool).as_bytes()),
+        Any::Int(int) => out.extend_from_slice(Decimal::from(int).as_ref()),
         Any::Double(double) if double.is_finite() => out.extend_from_slice(double_text(double).as_bytes()),
-        Any::Double(double) => json::text(&double_text(double), out),
-        Any::Bytes(bytes) => json::text(&BASE64_STANDARD.encode(bytes), out),
+        Any::Double(double) => json::text(double_text(double).as_bytes(), out),
+        Any::Bytes(bytes) => json::text(BASE64_STANDARD.encode(bytes).as_bytes(), out),
         Any::List(list) => write_all(list, (b'[', b']'), out, depth)?,
         Any::Map(map) => write_all(map, (b'{', b'}'), out, depth)?,
     }
@@ -107,18 +115,18 @@ fn write_all(message: &[u8], (open, close): (u8, u8), out: &mut Vec<u8>, depth: 
 }
 
 /// Reads a `KeyValue`, its value as text.
-pub(super) fn attribute(message: &[u8]) -> Result<(&str, Cow<'_, str>), Unfit> {
+pub(super) fn attribute(message: &[u8]) -> Result<(&[u8], Text<'_>), Unfit> {
     let (key, value) = pair(message)?;
     Ok((key, text(value)?))
 }
 
 /// Reads a `KeyValue`: its key, and its value as a message.
 #[inline]
-fn pair(message: &[u8]) -> Result<(&str, &[u8]), Unfit> {
-    let (mut key, mut value) = ("", &[][..]);
+fn pair(message: &[u8]) -> Result<(&[u8], &[u8]), Unfit> {
+    let (mut key, mut value) = (&[][..], &[][..]);
     for field in Fields::of(message) {
         match field? {
-            (1, Value::Bytes(bytes)) => key = utf8(bytes)?,
+            (1, Value::Bytes(bytes)) => key = bytes,
             (2, Value::Bytes(bytes)) => value = bytes,
             (1 | 2, _) => return Err(Unfit::Malformed),
             _ => {}

@@ -17,6 +17,9 @@ use crate::{
     error::Error,
 };
 
+/// What a line usually has more than a message: it has names where that has numbers, and digits where that has bytes.
+const NAMES_BYTES: usize = 160;
+
 /// Entries as text, all of which are written or none.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -46,13 +49,10 @@ impl Piece {
 }
 
 impl Batch {
-    /// An empty one with room for entries that take so many bytes on the wire.
-    pub(crate) fn with_room(size_bytes: usize) -> Self {
-        Self {
-            // A line has names where a message has numbers.
-            text: Vec::with_capacity(size_bytes * 3 / 2),
-            ..Self::default()
-        }
+    /// Makes room for so many entries that take so many bytes on the wire.
+    pub(crate) fn make_room(&mut self, entries: usize, size_bytes: usize) {
+        self.sizes.reserve(entries);
+        self.text.reserve(size_bytes + entries * NAMES_BYTES);
     }
 
     /// Adds a line that `write` appends, and whose `head` says what it will, but for its number.

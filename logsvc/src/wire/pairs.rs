@@ -1,16 +1,14 @@
 //! Attributes off the wire.
 
-use std::borrow::Cow;
-
 use homeroom::model::InvalidField;
 
-use super::Unfit;
+use super::{Text, Unfit, utf8};
 use crate::entry::{ATTRIBUTES_MAX, Attributes, check_attributes};
 
 /// Key-value pairs as they come. Reused from record to record for its room.
 #[derive(Debug, Default)]
 pub(crate) struct Pairs<'a> {
-    pairs: Vec<(&'a str, Cow<'a, str>)>,
+    pairs: Vec<(&'a [u8], Text<'a>)>,
     /// How many of them the sender has given; the others were noted here.
     given: usize,
 }
@@ -25,11 +23,7 @@ impl<'a> Pairs<'a> {
     ///
     /// # Errors
     /// When it could not be, or there are more than there may be.
-    pub(crate) fn read(
-        &mut self,
-        field: &str,
-        pair: Result<(&'a str, Cow<'a, str>), Unfit>,
-    ) -> Result<(), InvalidField> {
+    pub(crate) fn read(&mut self, field: &str, pair: Result<(&'a [u8], Text<'a>), Unfit>) -> Result<(), InvalidField> {
         self.given += 1;
         if self.given > ATTRIBUTES_MAX {
             return Err(InvalidField::new(
@@ -42,8 +36,8 @@ impl<'a> Pairs<'a> {
     }
 
     /// Adds what an entry has no field for.
-    pub(crate) fn note(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) {
-        self.pairs.push((key, value.into()));
+    pub(crate) fn note(&mut self, key: &'static str, value: impl Into<Text<'a>>) {
+        self.pairs.push((key.as_bytes(), value.into()));
     }
 
     /// Adds how many things the sender has left out, when it has.
@@ -54,8 +48,8 @@ impl<'a> Pairs<'a> {
     }
 
     /// Takes a pair out.
-    pub(crate) fn take(&mut self, key: &str) -> Option<Cow<'a, str>> {
-        let at = self.pairs.iter().rposition(|(name, _)| *name == key)?;
+    pub(crate) fn take(&mut self, key: &str) -> Option<Text<'a>> {
+        let at = self.pairs.iter().rposition(|(name, _)| *name == key.as_bytes())?;
         let (_, value) = self.pairs.remove(at);
         Some(value)
     }
@@ -76,12 +70,24 @@ impl<'a> Pairs<'a> {
         check_attributes(field, self.iter())
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.pairs.iter().map(|(key, value)| (*key, value.as_ref()))
     }
 
-    pub(crate) fn to_attributes(&self) -> Attributes {
-        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-        self.iter().map(owned).collect()
+    /// # Errors
+    /// When they are not all UTF-8.
+    pub(crate) fn check_utf8(&self, field: &str) -> Result<(), InvalidField> {
+        let mut texts = self.iter().flat_map(|(key, value)| [key, value]);
+        texts
+            .try_for_each(|text| utf8(text).map(drop))
+            .map_err(|unfit| unfit.at(field))
+    }
+
+    /// # Errors
+    /// When they are not all UTF-8.
+    pub(crate) fn to_attributes(&self, field: &str) -> Result<Attributes, InvalidField> {
+        let owned = |(key, value)| Ok((utf8(key)?.to_owned(), utf8(value)?.to_owned()));
+        let attributes: Result<_, Unfit> = self.iter().map(owned).collect();
+        attributes.map_err(|unfit| unfit.at(field))
     }
 }
