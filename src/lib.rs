@@ -14,7 +14,6 @@ pub mod text;
 pub mod backoff;
 pub mod config;
 pub mod fields;
-pub mod gathering;
 pub mod shutdown;
 
 pub mod balance;

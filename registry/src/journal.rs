@@ -8,7 +8,8 @@
 //! begun, and each change since. Older ones are kept as long as the history needs their changes. A record is written
 //! before its change is seen, so that nobody is told what a killed registry would forget; one thread syncs for all that
 //! wait. Parts, in reading order: `record` frames, `segment` reads one file, `replay` makes state of records, `files` is
-//! the disk, `recover` opens a folder, `writing` is what is written where, `committer` syncs, `fresh` begins a segment.
+//! the disk, `recover` opens a folder, `writing` is what is written where, `committer` syncs, for as many as `gathering`
+//! says, `fresh` begins a segment.
 //!
 //! Where the disk fails, nothing that waits for it is accepted, and news of health are told without it: then the journal
 //! is *behind*, which a new epoch tells watchers, until a fresh segment has everything again.
@@ -16,6 +17,7 @@
 mod committer;
 mod files;
 mod fresh;
+mod gathering;
 mod record;
 mod recover;
 mod replay;

@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homeroom::gathering::Gathering;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -82,14 +81,9 @@ impl Committer {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self, queue: &Queue) {
         let _guard = Abandon(queue);
-        let mut gathering = Gathering::new(Instant::now());
         loop {
-            match queue.take(self.due(), gathering) {
-                Work::Group(group) => {
-                    let (answered, begun) = (group.len(), Instant::now());
-                    self.commit(group);
-                    gathering = Gathering::after(answered + queue.len(), begun.elapsed(), Instant::now());
-                }
+            match queue.take(self.due()) {
+                Work::Group(group) => self.commit(group),
                 Work::Nothing => self.tick(),
                 Work::End => break,
             }

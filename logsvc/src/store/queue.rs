@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homeroom::gathering::Gathering;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
@@ -40,8 +39,8 @@ enum State {
 struct Waiting {
     appends: VecDeque<Append>,
     state: State,
-    /// How many appends the committer is to be woken for: while it is at work it finds by itself what waits.
-    committer_waits_for: Option<usize>,
+    /// Whether the committer is still to be woken: while it is at work it finds by itself what waits.
+    committer_sleeps: bool,
 }
 
 /// Batches in the order in which they are written.
@@ -99,12 +98,10 @@ impl Queue {
             answer,
             _room: room,
         });
-        let is_enough = waiting
-            .committer_waits_for
-            .is_some_and(|enough| waiting.appends.len() >= enough);
+        let committer_sleeps = mem::take(&mut waiting.committer_sleeps);
         // Who is woken finds it unlocked.
         drop(waiting);
-        if is_enough {
+        if committer_sleeps {
             self.arrived.notify_one();
         }
         Ok(Written::new(written))
@@ -124,39 +121,30 @@ impl Queue {
         room.map_err(|_| Error::Overloaded)?.map_err(|_| Error::StoreFailed)
     }
 
-    /// How many batches wait.
-    pub(super) fn len(&self) -> usize {
-        self.waiting().appends.len()
-    }
-
-    /// Takes what waits, as much as makes a group, as soon as that is enough. Returns without it at `until`.
-    pub(super) fn take(&self, until: Option<Instant>, gathering: Gathering) -> Work {
+    /// Takes what waits, as much as makes a group, as soon as there is anything: what comes while a group is written and
+    /// synced makes the next one. Returns without it at `until`.
+    pub(super) fn take(&self, until: Option<Instant>) -> Work {
         let mut waiting = self.waiting();
         loop {
-            let now = Instant::now();
-            let (mut enough, patience) = gathering.enough(now);
-            if waiting.state != State::Open || self.size_bytes() >= GROUP_BYTES {
-                enough = 1;
-            }
-            if waiting.appends.len() >= enough {
+            if !waiting.appends.is_empty() {
                 return Work::Group(group(&mut waiting.appends));
             }
             if waiting.state != State::Open {
                 return Work::End;
             }
-            let due = until.map(|until| until.saturating_duration_since(now));
+            let due = until.map(|until| until.saturating_duration_since(Instant::now()));
             if due.is_some_and(|due| due.is_zero()) {
                 return Work::Nothing;
             }
-            waiting.committer_waits_for = Some(enough);
-            waiting = match patience.into_iter().chain(due).min() {
+            waiting.committer_sleeps = true;
+            waiting = match due {
                 None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
                 Some(rest) => {
                     let woken = self.arrived.wait_timeout(waiting, rest);
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-            waiting.committer_waits_for = None;
+            waiting.committer_sleeps = false;
         }
     }
 
@@ -226,30 +214,21 @@ mod tests {
         let refused = push(&queue, 1).await;
         assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
         assert_eq!(started.elapsed(), ROOM_WAIT_MAX);
-        drop(queue.take(None, Gathering::new(Instant::now())));
+        drop(queue.take(None));
         push(&queue, 1).await.expect("room once it is taken and answered");
     }
 
     #[tokio::test]
-    async fn a_group_is_taken_once_it_has_half_of_those_who_asked_lately() {
-        let (queue, now) = (Queue::new(), Instant::now());
-        let patient = Gathering::after(4, Duration::from_secs(1), now + Duration::from_secs(3600));
-        let _first = push(&queue, 1).await.expect("room");
-        let due = queue.take(Some(now), patient);
-        assert!(matches!(due, Work::Nothing), "{due:?}");
-        let _second = push(&queue, 1).await.expect("room");
-        assert_eq!(taken(queue.take(None, patient)), 2);
-    }
-
-    #[tokio::test]
-    async fn nobody_is_waited_for_once_a_group_is_full_or_the_queue_is_closed() {
+    async fn all_that_waits_is_taken_as_groups_that_end_once_they_are_full() {
         let queue = Queue::new();
-        let patient = Gathering::after(9, Duration::from_secs(1), Instant::now() + Duration::from_secs(3600));
-        let _full = push(&queue, GROUP_BYTES).await.expect("room");
-        assert_eq!(taken(queue.take(None, patient)), 1);
-        let _last = push(&queue, 1).await.expect("room");
+        let now = queue.take(Some(Instant::now()));
+        assert!(matches!(now, Work::Nothing), "{now:?}");
+        for size_bytes in [1, 1, GROUP_BYTES - 2, 1, 1] {
+            let _written = push(&queue, size_bytes).await.expect("room");
+        }
+        assert_eq!(taken(queue.take(None)), 3);
         queue.close();
-        assert_eq!(taken(queue.take(None, patient)), 1);
-        assert!(matches!(queue.take(None, patient), Work::End));
+        assert_eq!(taken(queue.take(None)), 2);
+        assert!(matches!(queue.take(None), Work::End));
     }
 }

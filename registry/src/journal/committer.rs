@@ -6,12 +6,12 @@ use std::{
     time::Instant,
 };
 
-use homeroom::gathering::Gathering;
 use tokio::sync::oneshot;
 
 use super::{
     Fault, Journal,
     files::Writer,
+    gathering::Gathering,
     record::{Closed, Kind},
     recover,
     writing::{Older, Writing},

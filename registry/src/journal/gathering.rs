@@ -14,20 +14,20 @@ const SYNCS: u32 = 2;
 
 /// How many callers the next sync is to have.
 #[derive(Debug, Clone, Copy)]
-pub struct Gathering {
+pub(super) struct Gathering {
     callers: usize,
     until: Instant,
 }
 
 impl Gathering {
     /// Of a committer that has not synced yet: one caller is enough.
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { callers: 1, until: now }
     }
 
     /// After a sync that took this long and ended `now`: `callers` are those whom it answered, and those who have come
     /// in the meantime.
-    pub fn after(callers: usize, took: Duration, now: Instant) -> Self {
+    pub(super) fn after(callers: usize, took: Duration, now: Instant) -> Self {
         Self {
             callers: callers.div_ceil(2),
             until: now + (took * SYNCS).min(PATIENCE_MAX),
@@ -35,7 +35,7 @@ impl Gathering {
     }
 
     /// How many callers are enough to sync `now`, and for how long that holds if it is more than one.
-    pub fn enough(&self, now: Instant) -> (usize, Option<Duration>) {
+    pub(super) fn enough(&self, now: Instant) -> (usize, Option<Duration>) {
         let rest = self.until.saturating_duration_since(now);
         match self.callers {
             2.. if !rest.is_zero() => (self.callers, Some(rest)),
