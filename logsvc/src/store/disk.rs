@@ -51,6 +51,8 @@ pub(super) trait Contents: fmt::Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Cuts it off.
     fn truncate(&self, size_bytes: u64) -> io::Result<()>;
+    /// Says that what is synced of it will hardly be read soon: memory may be of use for something else.
+    fn leave_memory(&self) {}
 
     /// Fills `bytes` with what is at `offset`.
     fn read_exact(&self, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
@@ -113,6 +115,12 @@ impl Contents for File {
 
     fn truncate(&self, size_bytes: u64) -> io::Result<()> {
         self.set_len(size_bytes)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn leave_memory(&self) {
+        // It is as well without.
+        let _ = rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed);
     }
 }
 

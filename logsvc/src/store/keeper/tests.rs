@@ -265,6 +265,21 @@ fn open_segments(segments: &Segments) -> usize {
 }
 
 #[test]
+fn of_what_waits_to_be_sealed_only_the_newest_stays_in_memory() {
+    let count = CACHED_SEGMENTS as u64 + 3;
+    let directory = directory(count);
+    let keeping = keeping(files(&directory), &firsts(count), StoreSettings::default());
+    let long_waiting: Vec<_> = keeping.long_waiting().map(|plain| plain.first()).collect();
+    assert_eq!(long_waiting, [ENTRIES + 1, 1], "the last segment is not closed");
+    let mut read = vec![0; 8];
+    for plain in keeping.long_waiting() {
+        plain.contents().leave_memory();
+        plain.contents().read_exact(&mut read, 0).expect("it is still there");
+        assert_eq!(read, b"{\"seq\":1");
+    }
+}
+
+#[test]
 fn sealing_waits_while_entries_come_in_a_burst_unless_too_much_waits_already() {
     let directory = directory(3);
     let files = files(&directory);
