@@ -120,6 +120,8 @@ const LATE_GREETING_MAX: Duration = Duration::from_millis(500);
 /// Flow-control windows: 1 MiB a stream, 2 MiB a connection, so that one call does not fill a fast link's delay.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// How large a frame may be: each costs both sides something, and a message of a MiB would be 64 with HTTP/2's default.
+const FRAME_BYTES: u32 = 64 * 1024;
 
 /// Binds a listening socket; port 0 takes a free port.
 ///
@@ -288,6 +290,7 @@ impl Server {
             .max_send_buf_size(limits.send_buffer_size_bytes)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES)
             .keep_alive_interval(limits.keep_alive)
             .keep_alive_timeout(limits.keep_alive);
         http2

@@ -159,6 +159,24 @@ async fn a_connection_that_never_says_what_it_speaks_is_closed() {
 }
 
 #[tokio::test]
+async fn a_peer_is_told_how_large_its_frames_may_be() {
+    let (server, _calls) = serve(Limits::default(), GRACE);
+    let mut stream = dial(&server).await;
+    stream.write_all(&greeting()).await.expect("an open connection");
+    let mut answer = Vec::new();
+    let settings = loop {
+        let read = soon("the server's settings", stream.read_buf(&mut answer)).await;
+        assert_ne!(read.expect("an open connection"), 0);
+        if let Some(frame) = frames(&answer).iter().find(|frame| frame.kind == SETTINGS) {
+            break frame.payload.to_vec();
+        }
+    };
+    let (settings, _) = settings.as_chunks::<6>();
+    let told = |setting: &[u8; 6]| setting[..2] == MAX_FRAME_SIZE && setting[2..] == super::FRAME_BYTES.to_be_bytes();
+    assert!(settings.iter().any(told), "{settings:?}");
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed_in_good_order_and_one_with_a_running_call_is_not() {
     let limits = Limits {
         idle_timeout: SHORT,
@@ -396,6 +414,8 @@ const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
+/// The setting of that name (RFC 9113, section 6.5.2).
+const MAX_FRAME_SIZE: [u8; 2] = [0, 5];
 const END_OF_STREAM_AND_HEADERS: u8 = 5;
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 const ENHANCE_YOUR_CALM: u8 = 11;

@@ -217,7 +217,8 @@ impl Keeping {
         self.backlog().iter().map(|plain| plain.index().size_bytes()).sum()
     }
 
-    /// Those that wait behind the newest [`CACHED_SEGMENTS`].
+    /// Those that wait behind the newest [`CACHED_SEGMENTS`]. All of them are synced: no segment is begun before what could
+    /// not be synced of the one before is written again, from memory.
     fn long_waiting(&self) -> impl Iterator<Item = Arc<Plain>> {
         self.backlog().into_iter().rev().skip(CACHED_SEGMENTS)
     }
