@@ -170,6 +170,7 @@ impl Target<'_, '_> {
             let line = &out[start..];
             *self.text_bytes += line.len();
             check_utf8(line).map_err(|unfit| {
+                // What else is in it was asked when it was read: the name of a span, a resource, a scope.
                 let pairs = self.pairs.check_utf8("attributes");
                 pairs.err().unwrap_or_else(|| unfit.at("body"))
             })?;

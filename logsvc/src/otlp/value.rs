@@ -40,6 +40,7 @@ impl<'a> Any<'a> {
 }
 
 /// Reads an `AnyValue` as text: what is no text as JSON, bytes as base64, no value as the empty text.
+/// Whether it is UTF-8 is left to who writes it.
 pub(super) fn text(message: &[u8]) -> Result<Text<'_>, Unfit> {
     // Most are short texts.
     if let [0x0a, length @ ..0x80, text @ ..] = message

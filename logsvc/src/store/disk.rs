@@ -51,7 +51,7 @@ pub(super) trait Contents: fmt::Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Cuts it off.
     fn truncate(&self, size_bytes: u64) -> io::Result<()>;
-    /// Says that what is synced of it will hardly be read soon: memory may be of use for something else.
+    /// Says that what is synced of it will hardly be read soon: the kernel may use its memory for something else. A hint.
     fn leave_memory(&self) {}
 
     /// Fills `bytes` with what is at `offset`.

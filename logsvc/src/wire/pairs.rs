@@ -74,6 +74,8 @@ impl<'a> Pairs<'a> {
         self.pairs.iter().map(|(key, value)| (*key, value.as_ref()))
     }
 
+    /// Asks each text by itself, which a whole line that is UTF-8 makes needless.
+    ///
     /// # Errors
     /// When they are not all UTF-8.
     pub(crate) fn check_utf8(&self, field: &str) -> Result<(), InvalidField> {
@@ -83,6 +85,8 @@ impl<'a> Pairs<'a> {
             .map_err(|unfit| unfit.at(field))
     }
 
+    /// The same as texts.
+    ///
     /// # Errors
     /// When they are not all UTF-8.
     pub(crate) fn to_attributes(&self, field: &str) -> Result<Attributes, InvalidField> {

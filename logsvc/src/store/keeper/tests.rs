@@ -265,7 +265,7 @@ fn open_segments(segments: &Segments) -> usize {
 }
 
 #[test]
-fn of_what_waits_to_be_sealed_only_the_newest_stays_in_memory() {
+fn of_what_waits_to_be_sealed_all_but_the_newest_may_leave_memory_and_is_still_read() {
     let count = CACHED_SEGMENTS as u64 + 3;
     let directory = directory(count);
     let keeping = keeping(files(&directory), &firsts(count), StoreSettings::default());
